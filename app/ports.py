@@ -1,0 +1,269 @@
+"""The edges of heyfleet on one screen: what an adapter, a model, a runtime and a tool must do.
+
+Implementations never see the database. Each method says what it may raise and whether it may be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+from uuid import UUID
+
+from app.results import Answer, SendResult
+
+
+class Cancel(Protocol):
+    """Asked often by whoever works: is this still wanted?"""
+
+    def is_set(self) -> bool:
+        """True once the work was cancelled or its lease was lost."""
+        ...
+
+    def wait(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds for the cancellation; True when it came."""
+        ...
+
+
+# --- adapters
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """One message as an adapter understood it. `event_key` is what the provider's event is deduplicated by."""
+
+    agent: str
+    adapter: str
+    key: str
+    """The thread's key within adapter and team."""
+    channel: str
+    actor: str
+    text: str
+    event_key: str
+    team: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    attachments: Sequence[Mapping[str, str]] = ()
+    """Each `{name, media_type, data}` with `data` in base64, and `text` where it is short text."""
+    reply: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Where the reply goes, in the adapter's own words; empty where nothing is to be sent."""
+    create_thread: bool = True
+    """False: the thread must exist already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """One delivery, ready to be carried out."""
+
+    id: str
+    address: str
+    body: Mapping[str, Any]
+    """`{thread, run, status, text}`"""
+    attempt: int
+    """From 1."""
+    files: Sequence[Mapping[str, str]] = ()
+    """What goes with it, each `{name, media_type, data}` with `data` in base64."""
+
+
+class Adapter(Protocol):
+    """One configured connection to a chat provider."""
+
+    name: str
+    resend_safe: bool
+    """Whether what may have arrived can be sent again: the other side can tell that it is the same."""
+    streaming: bool
+    """Whether drafts of a reply are published while the model still speaks."""
+
+    def address(self, reply: Mapping[str, Any], thread_key: str) -> str | None:
+        """The destination that a reply goes to, or None where nothing is to be sent. Pure."""
+        ...
+
+    def send(self, delivery: Outbound) -> SendResult:
+        """Carry out one delivery.
+
+        Never raises for what the other side did: the result says sent, retry, failed or ambiguous. It may be called
+        again for one delivery only after it returned retry.
+        """
+        ...
+
+
+# --- models
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool as the model sees it."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    """JSON Schema of the arguments, an object."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserText:
+    """What a person said."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What became of one tool call of the step before."""
+
+    tool_call_id: str
+    tool: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Everything that one model request is made of."""
+
+    system: str
+    transcript: Sequence[Mapping[str, Any]]
+    """Earlier messages, oldest first, as `Answer.request` and `Answer.response` gave them."""
+    new: Sequence[UserText | ToolResult]
+    tools: Sequence[ToolSpec]
+
+
+class Model(Protocol):
+    """A language model."""
+
+    name: str
+    context_window: int
+    """How many tokens a request may hold."""
+
+    def ask(self, prompt: Prompt, *, cancel: Cancel, on_text: Callable[[str], None] | None = None) -> Answer:
+        """Make one request. Holds no lock and no connection; may be repeated (each time is paid for).
+
+        `on_text` gets the whole text so far, whenever more came. Raises Transient, Permanent (ContextOverflow when
+        the prompt is too long) and Cancelled.
+        """
+        ...
+
+    def summary(self, text: str) -> Mapping[str, Any]:
+        """A transcript message that stands for a summarised beginning, to be put first in `Prompt.transcript`."""
+        ...
+
+
+# --- runtimes
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """How a command ended. `output` is stdout and stderr in one, already cut to the sandbox's limits."""
+
+    output: str
+    exit_code: int
+    ended: Literal["exited", "timeout", "cancelled"] = "exited"
+
+
+class Sandbox(Protocol):
+    """One open sandbox. Paths are relative to its workspace.
+
+    An absolute path outside, a `..` that leaves and a symlink that leads out are refused with Refused, as is what the
+    runtime can't do; nothing falls back to the host.
+    """
+
+    def exec(self, command: str, *, timeout: float, cancel: Cancel) -> Executed:
+        """Run a bash command. At its end (of whatever kind) no process of it is alive. Not repeatable."""
+        ...
+
+    def read(self, path: str, *, offset: int = 0, limit: int | None = None) -> str:
+        """Lines `offset` (from 0) up to `offset + limit` of a text file."""
+        ...
+
+    def write(self, path: str, content: str) -> None:
+        """Create or replace a file, with its parent folders."""
+        ...
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        """Replace the one place where `old` stands; Refused where it stands nowhere or more than once."""
+        ...
+
+    def list(self, path: str = ".") -> Sequence[str]:
+        """The names in a folder, sorted; folders end in `/`."""
+        ...
+
+    def find(self, pattern: str, path: str = ".") -> Sequence[str]:
+        """Paths below `path` whose name matches the glob `pattern`, sorted."""
+        ...
+
+    def grep(self, pattern: str, path: str = ".") -> Sequence[str]:
+        """`path:line:text` of each line that matches the regular expression, sorted by path and line."""
+        ...
+
+    def export(self, path: str, *, max_bytes: int) -> bytes:
+        """A file's bytes; Refused where it is larger."""
+        ...
+
+    def store(self, path: str, content: bytes) -> None:
+        """Put a file of any bytes into the workspace."""
+        ...
+
+    def snapshot(self) -> bytes | None:
+        """Everything another runner needs to go on with this sandbox; None where the workspace itself is that."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything it holds in this process."""
+        ...
+
+
+class Runtime(Protocol):
+    """A way to run commands apart from the host."""
+
+    name: str
+    portable: bool
+    """True: a sandbox lives in its snapshot. False: it lives in the runner's workspace folder."""
+
+    def available(self) -> str | None:
+        """None where this machine can run it, else the reason why not and the cure."""
+        ...
+
+    def open(self, key: str, snapshot: bytes | None) -> Sandbox:
+        """Open the sandbox of one scope; `key` is safe as a folder name. May raise Transient and Permanent."""
+        ...
+
+
+# --- tools
+
+
+class ToolContext(Protocol):
+    """What a trusted tool gets beside its arguments; `app.authoring.Ctx` is what authors write."""
+
+    @property
+    def actor(self) -> str: ...
+    @property
+    def trace(self) -> str: ...
+    @property
+    def thread(self) -> UUID: ...
+    @property
+    def idempotency_key(self) -> str: ...
+    @property
+    def cancel(self) -> Cancel: ...
+
+
+class Tool(Protocol):
+    """One tool that the model can call."""
+
+    @property
+    def spec(self) -> ToolSpec: ...
+    @property
+    def idempotent(self) -> bool:
+        """True: may be run again when its first run's outcome is unknown."""
+        ...
+
+    @property
+    def place(self) -> Literal["runner", "worker"]:
+        """Where it runs: in the scope's sandbox, or trusted in the worker."""
+        ...
+
+
+class WorkerTool(Tool, Protocol):
+    """A trusted tool, run in the worker."""
+
+    def run(self, ctx: Any, args: Mapping[str, Any]) -> str:
+        """Do it and return what the model is told; `ctx` is a ToolContext. Raises Refused for arguments it can't use;
+        whatever else it raises is told to the model by its type and message."""
+        ...

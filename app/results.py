@@ -1,0 +1,73 @@
+"""Frozen outcomes. Whoever gets one decides with a single `match` that ends in `assert_never`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one model request cost; None where the provider does not say."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost: float | None = None
+    """US dollars."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallRequest:
+    """One tool call that the model asked for."""
+
+    tool_call_id: str
+    tool: str
+    args: Mapping[str, Any]
+    problem: str = ""
+    """Why the arguments can't be used, where they can't."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One model step: the messages to store (in the model library's own serialised form) and what they say."""
+
+    request: Mapping[str, Any]
+    response: Mapping[str, Any]
+    text: str
+    calls: Sequence[CallRequest]
+    usage: Usage = field(default_factory=Usage)
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The other side has it."""
+
+    reference: str = ""
+    """What the other side calls it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """The other side does not have it and it is safe to send again, after `after` seconds where a time was named."""
+
+    reason: str
+    after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The other side refused it for good."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ambiguous:
+    """It may or may not have arrived, and there is no way to find out."""
+
+    reason: str
+
+
+SendResult = Sent | Retry | Failed | Ambiguous
