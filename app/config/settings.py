@@ -1,0 +1,224 @@
+"""heyfleet.yaml as typed, frozen settings. Every key that exists is here; an unknown key is an error."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from app.config.units import Duration, Size
+
+
+class Section(BaseModel):
+    # https://docs.pydantic.dev/latest/api/config/#pydantic.config.ConfigDict.use_attribute_docstrings
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def makes_sense(cls, value: Any) -> Any:
+        if isinstance(value, int | float) and not 0 <= value < math.inf:
+            raise ValueError("must be zero or more, and finite")
+        # An empty webhook secret would be one that everybody knows.
+        if isinstance(value, SecretStr) and not value.get_secret_value():
+            raise ValueError("must not be empty; set it, or leave the key out")
+        return value
+
+
+class Agent(Section):
+    path: Path = Path("./agent")
+    model: str = "demo/echo"
+    """`provider/name`, or a key of `models`."""
+
+
+class ModelAlias(Section):
+    model: str
+    base_url: str | None = None
+    api_key: SecretStr | None = None
+    context_window: int = Field(default=128_000, ge=1000)
+    """Tokens; compaction starts at `task.compact_at` of it."""
+    timeout: Duration = 300.0
+    """How long the model may be silent."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+
+
+class AdapterBase(Section):
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
+    agent: str = "default"
+
+
+class WebhookAdapter(AdapterBase):
+    kind: Literal["webhook"]
+    secret: SecretStr | list[SecretStr] | None = None
+    """One or several in force at once; without one, a secret is made and kept under `state_dir`."""
+    reply_urls: list[str] = []
+    reply_origins: list[str] = []
+    reply_hosts: list[str] = []
+    unsafe_reply_http: bool = False
+    reply_timeout: Duration = 10.0
+    max_body_bytes: Size = 1_000_000
+    max_in_flight: int = Field(default=1000, ge=1)
+    """Unfinished turns of this adapter in the whole fleet."""
+
+
+class LocalAdapter(AdapterBase):
+    kind: Literal["local"]
+
+
+Adapter = Annotated[WebhookAdapter | LocalAdapter, Field(discriminator="kind")]
+
+
+class Http(Section):
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    workers: int = Field(default=1, ge=1)
+    """gunicorn processes of one `web`."""
+    threads: int = Field(default=32, ge=2)
+    """Requests at once in each of them; half of them may wait for a turn's end (`sync`, `?wait=`)."""
+
+
+class Flower(Section):
+    host: str = "127.0.0.1"
+    port: int = Field(default=5555, ge=0, le=65535)
+
+
+class Runtime(Section):
+    name: Literal["virtual", "bubblewrap", "guarded", "host"] = "virtual"
+    timeout: Duration = 60.0
+    """How long one command may run."""
+    max_concurrent: int = Field(default=12, ge=1)
+    """Commands at once in the whole fleet."""
+    max_concurrent_per_chat: int = Field(default=1, ge=1)
+    workspace: Path = Path("./workspace")
+    """Where sandboxes that need a folder have it; share it between machines and they may move."""
+    network: bool = False
+    """Whether commands reach the network, where the runtime can tell."""
+    max_output_bytes: Size = 50_000
+    max_output_lines: int = Field(default=1000, ge=10)
+    max_memory: Size = 512_000_000
+    max_processes: int = Field(default=128, ge=4)
+    max_file_bytes: Size = 64_000_000
+
+
+class Task(Section):
+    busy: Literal["steer", "follow_up", "reject"] = "steer"
+    cancel: Literal["admin", "approver", "initiator", "allowed"] = "initiator"
+    max_steps: int = Field(default=50, ge=1)
+    turn_timeout: Duration = 1800.0
+    """Working time; waiting is not counted."""
+    model_attempts: int = Field(default=6, ge=1)
+    """How often one step is tried before its turn fails."""
+    compact_at: float = Field(default=0.7, gt=0, le=1)
+    """The share of the context window at which the older part of a transcript is summarised."""
+
+
+class Worker(Section):
+    threads: int = Field(default=200, ge=1)
+    """Turns and deliveries at once in one worker process."""
+
+
+class Runner(Section):
+    id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")
+    """Made at first start and kept in `state_dir` where unset."""
+    runtimes: list[Literal["virtual", "bubblewrap", "guarded", "host"]] | None = None
+    """What this machine offers; `runtime.name` where unset."""
+    threads: int = Field(default=16, ge=1)
+
+
+class Lease(Section):
+    ttl: Duration = 15.0
+    renew: Duration = 5.0
+    sweep: Duration = 2.0
+
+    @model_validator(mode="after")
+    def renewed_in_time(self) -> Lease:
+        if self.renew * 2 > self.ttl:
+            raise ValueError("lease.renew must be at most half of lease.ttl, or one slow renewal loses every lane")
+        return self
+
+
+class Delivery(Section):
+    attempts: int = Field(default=12, ge=1)
+    backoff: Duration = 2.0
+    """The first wait between attempts; doubled each time, with jitter."""
+    max_backoff: Duration = 600.0
+
+
+class Retention(Section):
+    events: Duration = 90 * 86400.0
+    """How long audit events are kept."""
+    receipts: Duration = 30 * 86400.0
+    """How long a provider's event is remembered, so that a late repetition of it is still a duplicate."""
+
+
+class Attachments(Section):
+    max_bytes: Size = 25_000_000
+
+
+class Messages(Section):
+    """Every text that heyfleet itself says in chat."""
+
+    busy: str = "This thread is busy with an earlier message. Please try again when it is done."
+    cancelled: str = "Cancelled by {who}."
+    failed: str = "Something went wrong: {reason}"
+    max_steps: str = "I stopped after {steps} steps without reaching an end."
+    turn_timeout: str = "I stopped after {minutes} minutes of work without reaching an end."
+    empty_reply: str = "(no answer)"
+
+
+class Log(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+    """auto: console on a terminal, JSON elsewhere."""
+
+
+def default_adapters() -> list[WebhookAdapter | LocalAdapter]:
+    return [LocalAdapter(kind="local", name="local")]
+
+
+class Settings(Section):
+    agents: dict[str, Agent] = Field(default_factory=lambda: {"default": Agent()}, min_length=1)
+    models: dict[str, ModelAlias] = {}
+    database_url: SecretStr = SecretStr("embedded")
+    redis_url: SecretStr = SecretStr("embedded")
+    adapters: list[Adapter] = Field(default_factory=default_adapters)
+    http: Http = Http()
+    flower: Flower = Flower()
+    scope: Literal["channel", "user", "adapter", "agent"] = "channel"
+    runtime: Runtime = Runtime()
+    task: Task = Task()
+    builtin_tools: dict[str, bool] = {}
+    """Built-in tools switched off (`name: false`)."""
+    worker: Worker = Worker()
+    runner: Runner = Runner()
+    lease: Lease = Lease()
+    delivery: Delivery = Delivery()
+    retention: Retention = Retention()
+    attachments: Attachments = Attachments()
+    messages: Messages = Messages()
+    drain: Duration = 30.0
+    """How long a worker that is told to stop lets its turns reach a step border."""
+    state_dir: Path = Path("./.heyfleet")
+    watch: bool = True
+    """Whether changed agent files and texts are taken up at the next turn."""
+    log: Log = Log()
+    sentry_dsn: SecretStr | None = None
+
+    @field_validator("adapters")
+    @classmethod
+    def one_name_each(cls, adapters: list[Any]) -> list[Any]:
+        names = [adapter.name for adapter in adapters]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two adapters are named {', '.join(twice)}: a name must be unique")
+        return adapters
+
+    @model_validator(mode="after")
+    def agents_exist(self) -> Settings:
+        for adapter in self.adapters:
+            if adapter.agent not in self.agents:
+                known = ", ".join(sorted(self.agents))
+                raise ValueError(f"adapter {adapter.name}: no agent is named {adapter.agent} (there are: {known})")
+        return self
