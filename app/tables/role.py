@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.tables.base import Base, Lane
+
+
+class Role(Lane, Base):
+    """Work of the fleet that one process does for all (the sweeper), as a lane of its own."""
+
+    __tablename__ = "role"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
