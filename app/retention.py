@@ -1,0 +1,34 @@
+"""What is kept for how long. Rows go in small batches, so that no statement holds many locks."""
+
+from __future__ import annotations
+
+from app.config.settings import Retention
+from app.db import Database
+
+BATCH = 5000
+
+OLD_EVENTS = """
+    DELETE FROM event WHERE id IN (
+        SELECT id FROM event WHERE created_at < now() - make_interval(secs => :age) ORDER BY created_at LIMIT :batch)
+    RETURNING 1"""
+
+OLD_RECEIPTS = """
+    DELETE FROM receipt WHERE (adapter, event_key) IN (
+        SELECT adapter, event_key FROM receipt
+        WHERE created_at < now() - make_interval(secs => :age) ORDER BY created_at LIMIT :batch)
+    RETURNING 1"""
+
+
+def prune(db: Database, kept: Retention) -> dict[str, int]:
+    """Delete what is older than it is kept. How many rows went, by table. May be run any number of times at once."""
+    ages = {"event": (OLD_EVENTS, kept.events), "receipt": (OLD_RECEIPTS, kept.receipts)}
+    return {table: prune_one(db, statement, age) for table, (statement, age) in ages.items()}
+
+
+def prune_one(db: Database, statement: str, age: float) -> int:
+    total = 0
+    while True:
+        gone = len(db.rows(statement, age=age, batch=BATCH))
+        total += gone
+        if gone < BATCH:
+            return total

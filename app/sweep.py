@@ -1,0 +1,110 @@
+"""The sweeper: wakes lanes that have work and no holder. It makes up for lost wakes, dead processes and due retries."""
+
+from __future__ import annotations
+
+import threading
+import time
+from uuid import UUID
+
+import structlog
+
+from app.db import Database
+from app.errors import HeyfleetError
+from app.leases import FREE, TAKE, Keeper, Lease
+from app.queue import Wakes
+
+log = structlog.get_logger()
+
+MOST = 500
+"""Lanes of a kind woken in one sweep: what waits behind a jam is not to be drowned in wakes."""
+
+GRACE = 1.0
+"""Seconds that a wake is given to arrive before it is taken for lost."""
+
+TAKE_ROLE = f"""
+    INSERT INTO role (name, lease_owner, lease_token, lease_until)
+    VALUES ('sweeper', :owner, 1, now() + make_interval(secs => :ttl))
+    ON CONFLICT (name) DO UPDATE SET {
+    TAKE.replace("lease_token + 1", "role.lease_token + 1").replace("version + 1", "role.version + 1")
+}
+    WHERE role.lease_until IS NULL OR role.lease_until < now()
+    RETURNING lease_token"""
+
+# wake_at is set anew, so that the lane is left alone for the next sweeps while the wake is on its way. Lanes whose
+# holder died come first.
+FIND = f"""
+    WITH waiting AS (
+        SELECT id FROM {{table}}
+        WHERE wake_at < now() - make_interval(secs => :grace) AND {FREE}
+        ORDER BY lease_until IS NULL, wake_at LIMIT :most FOR UPDATE SKIP LOCKED
+    )
+    UPDATE {{table}} AS lane SET wake_at = now() FROM waiting WHERE lane.id = waiting.id AND {{fence}}
+    RETURNING lane.id, {{queue}} AS queue"""
+
+FENCE = "EXISTS (SELECT 1 FROM role WHERE name = 'sweeper' AND role.lease_token = :token)"
+
+
+class Sweeper:
+    """A thread in every worker; at any time one of the fleet's sweeps, under the lease of the role."""
+
+    def __init__(self, db: Database, keeper: Keeper, wakes: Wakes, *, every: float) -> None:
+        self.db = db
+        self.keeper = keeper
+        self.wakes = wakes
+        self.every = every
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._lease: Lease | None = None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._ended.set()
+        if self._thread:
+            self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        while not self._ended.wait(self.every):
+            try:
+                self.sweep()
+            except HeyfleetError as error:
+                log.warning("sweep_failed", error=error.message, detail=error.detail)
+            except Exception:
+                # The thread must outlive any surprise: without it nothing that went wrong is ever made up for.
+                log.exception("sweep_failed")
+
+    def sweep(self) -> int:
+        """Wake what waits, if this process leads (or can). How many lanes were woken."""
+        lease = self._lead()
+        if lease is None:
+            return 0
+        woken = 0
+        for lane in self._found("thread", "NULL", lease):
+            woken += self.wakes.thread(lane[0])
+        for lane in self._found("destination", "NULL", lease):
+            woken += self.wakes.destination(lane[0])
+        for lane in self._found("sandbox", "runtime", lease):
+            woken += self.wakes.sandbox(lane[0], lane[1])
+        if woken:
+            log.info("lanes_woken", lanes=woken)
+        return woken
+
+    def _lead(self) -> Lease | None:
+        if self._lease and not self._lease.is_set():
+            return self._lease
+        if self._lease:
+            self.keeper.drop(self._lease)
+            self._lease = None
+        asked_at = time.monotonic()
+        row = self.db.one(TAKE_ROLE, owner=self.keeper.owner, ttl=self.keeper.ttl)
+        if row:
+            log.info("sweeper_leads", owner=self.keeper.owner)
+            self._lease = self.keeper.hold("role", "sweeper", row.lease_token, asked_at)
+        return self._lease
+
+    def _found(self, table: str, queue: str, lease: Lease) -> list[tuple[UUID, str]]:
+        statement = FIND.format(table=table, queue=queue, fence=FENCE)
+        rows = self.db.rows(statement, token=lease.token, grace=min(GRACE, self.every), most=MOST)
+        return [(row.id, row.queue) for row in rows]
