@@ -1,0 +1,165 @@
+"""Accepting a message: one statement that dedupes, finds the thread, and stores message, turn and event."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row
+
+from app.audit import encoded, event, insert_events
+from app.clock import uuid7
+from app.db import Database, compiled
+from app.errors import Refused, Unavailable
+from app.jsonb import dumps, storable
+from app.ports import Inbound
+from app.states import OPEN_TURNS, sql_list
+
+# The receipt comes first and everything else hangs on its row: a duplicate finds it taken (waiting for the first one's
+# commit where need be) and writes nothing at all. Sent to many processes at once, one of them wins.
+# The count of open turns is not locked: the limit may be exceeded by as many requests as are being accepted at once.
+ACCEPT = f"""
+    WITH fresh AS (
+        INSERT INTO receipt (adapter, event_key, turn_id)
+        SELECT :adapter, :event_key, :turn_id
+        WHERE (:create_thread OR EXISTS (
+                SELECT 1 FROM thread
+                WHERE agent = :agent AND adapter = :adapter AND team = :team AND key = :key))
+            AND (SELECT count(*) FROM (
+                SELECT 1 FROM turn
+                WHERE adapter = :adapter AND state IN ({sql_list(OPEN_TURNS)}) LIMIT :max_in_flight) AS open
+                ) < :max_in_flight
+        ON CONFLICT DO NOTHING
+        RETURNING turn_id
+    ), home AS (
+        INSERT INTO thread (id, agent, adapter, team, key, channel, last_seq, open_turns, version, wake_at)
+        SELECT :thread_id, :agent, :adapter, :team, :key, :channel, 1, 1, 1, now() FROM fresh
+        ON CONFLICT (agent, adapter, team, key) DO UPDATE SET
+            last_seq = thread.last_seq + 1, open_turns = thread.open_turns + 1,
+            version = thread.version + 1, wake_at = now(), last_active_at = now()
+        RETURNING id, last_seq
+    ), asked AS (
+        INSERT INTO turn (id, thread_id, seq, adapter, state, actor, trace, reply)
+        SELECT :turn_id, id, last_seq, :adapter, 'queued', :actor, :trace, CAST(:reply AS jsonb) FROM home
+    ), said AS (
+        INSERT INTO message (id, thread_id, turn_id, direction, actor, text, data)
+        SELECT :message_id, id, :turn_id, 'in', :actor, :text, CAST(:data AS jsonb) FROM home
+    ), files AS (
+        INSERT INTO attachment (id, turn_id, direction, name, media_type, body, text)
+        SELECT f.id, :turn_id, 'in', f.name, f.media_type, decode(f.data, 'base64'), f.text
+        FROM home, jsonb_to_recordset(CAST(:files AS jsonb))
+            AS f (id uuid, name text, media_type text, data text, text text)
+    ), noted AS ({insert_events("home", thread="home.id")})
+    SELECT id AS thread_id FROM home"""
+
+FIRST = """
+    SELECT turn.id AS turn_id, turn.thread_id, turn.trace, thread.key
+    FROM receipt JOIN turn ON turn.id = receipt.turn_id JOIN thread ON thread.id = turn.thread_id
+    WHERE receipt.adapter = :adapter AND receipt.event_key = :event_key"""
+
+THREAD_EXISTS = """
+    SELECT 1 FROM thread WHERE agent = :agent AND adapter = :adapter AND team = :team AND key = :key"""
+
+LOCK_IF_BUSY = """
+    SELECT open_turns FROM thread
+    WHERE agent = :agent AND adapter = :adapter AND team = :team AND key = :key FOR UPDATE"""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What became of an inbound message."""
+
+    turn_id: UUID
+    thread_id: UUID
+    thread_key: str
+    trace: str
+    duplicate: bool
+    """The event was accepted before: this is the first one's turn, and nothing was written now."""
+
+
+def accept(
+    db: Database,
+    inbound: Inbound,
+    *,
+    turn_id: UUID | None = None,
+    max_in_flight: int = 2**31,
+    reject_busy: bool = False,
+) -> Accepted:
+    """Store a message and the turn that answers it; the caller wakes the thread afterwards.
+
+    Raises Refused: 404 for a thread that must exist and does not, 409 for an event key that belongs to another thread
+    or a busy thread (`reject_busy`), 429 when `max_in_flight` turns of the adapter are open; and Unavailable. It may
+    be repeated with the same event key whatever became of the first try.
+    """
+    params = parameters(inbound, turn_id or uuid7(), max_in_flight)
+    if reject_busy:
+        with db.transaction() as connection:
+            refuse_if_busy(connection, params)
+            found = connection.execute(compiled(ACCEPT), params).first()
+    else:
+        found = written(db, params)
+    if found is None:
+        return accepted_before(db, inbound, params)
+    return Accepted(params["turn_id"], found.thread_id, inbound.key, params["trace"], duplicate=False)
+
+
+def written(db: Database, params: dict[str, Any]) -> Row[Any] | None:
+    try:
+        return db.one(ACCEPT, params)
+    except Unavailable:
+        # A pooled connection that Postgres closed on a restart is found out by using it. The receipt makes it safe to
+        # try once more, over a new connection: if the first try was committed, this one is a duplicate of it.
+        found = db.one(ACCEPT, params)
+        if found is not None:
+            return found
+    return db.one("SELECT thread_id FROM turn WHERE id = :turn_id", params)
+
+
+def parameters(inbound: Inbound, turn_id: UUID, max_in_flight: int) -> dict[str, Any]:
+    trace = secrets.token_hex(16)
+    noted = event("message_accepted", trace=trace, turn=turn_id, adapter=inbound.adapter, actor=inbound.actor)
+    files: list[Mapping[str, Any]] = [{"id": str(uuid7()), **file} for file in inbound.attachments]
+    return {
+        "adapter": inbound.adapter,
+        "event_key": inbound.event_key,
+        "turn_id": turn_id,
+        "thread_id": uuid7(),
+        "message_id": uuid7(),
+        "agent": inbound.agent,
+        "team": inbound.team,
+        "key": inbound.key,
+        "channel": inbound.channel,
+        "actor": storable(inbound.actor),
+        "text": storable(inbound.text),
+        "data": dumps(inbound.data),
+        "reply": dumps(inbound.reply),
+        "trace": trace,
+        "files": dumps(files),
+        "events": encoded([noted]),
+        "create_thread": inbound.create_thread,
+        "max_in_flight": max_in_flight,
+    }
+
+
+def refuse_if_busy(connection: Connection, params: dict[str, Any]) -> None:
+    """With the thread's row locked, so that of two messages at once only one finds it free."""
+    if connection.execute(compiled(FIRST), params).first():
+        return
+    found = connection.execute(compiled(LOCK_IF_BUSY), params).first()
+    if found and found.open_turns:
+        raise Refused("this thread is busy with an earlier message; try again when it is done", status=409)
+
+
+def accepted_before(db: Database, inbound: Inbound, params: dict[str, Any]) -> Accepted:
+    """Why nothing was written: a duplicate, an unknown thread, or too much in flight."""
+    first = db.one(FIRST, params)
+    if first:
+        if not inbound.create_thread and first.key != inbound.key:
+            raise Refused(f"eventId {inbound.event_key!r} belongs to another thread", status=409)
+        return Accepted(first.turn_id, first.thread_id, first.key, first.trace, duplicate=True)
+    if not inbound.create_thread and not db.one(THREAD_EXISTS, params):
+        raise Refused(f"there is no thread {inbound.key!r}; leave threadId out to start one", status=404)
+    raise Refused("too many turns are in flight; try again later", status=429, retry_after=1.0)
