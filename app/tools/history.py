@@ -1,0 +1,40 @@
+"""The `history` tool: what was said in a thread, from the stored messages and not from the model's context."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.db import Database
+from app.tools.builtin import HISTORY
+
+MOST = 50
+SHOWN_CHARACTERS = 2000
+
+SEARCH = """
+    SELECT created_at, direction, actor, left(text, :shown) AS text FROM (
+        SELECT id, created_at, direction, actor, text FROM message
+        WHERE thread_id = :thread AND position(lower(:query) IN lower(text)) > 0
+        ORDER BY id DESC LIMIT :most) AS found
+    ORDER BY id"""
+
+
+class History:
+    """See `app.ports.WorkerTool`; `ctx.thread` says whose history."""
+
+    spec = HISTORY.spec
+    idempotent = HISTORY.idempotent
+    place = HISTORY.place
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+
+    def run(self, ctx: Any, args: Mapping[str, Any]) -> str:
+        """The latest messages that contain `args["query"]`, oldest first, one a line."""
+        limit = args.get("limit")
+        most = min(limit, MOST) if isinstance(limit, int) and limit > 0 else 20
+        query = str(args.get("query", ""))
+        rows = self.db.rows(SEARCH, thread=ctx.thread, query=query, most=most, shown=SHOWN_CHARACTERS)
+        if not rows:
+            return "Nothing was found."
+        return "\n".join(f"[{row.created_at:%Y-%m-%d %H:%M} UTC] {row.actor}: {row.text}" for row in rows)

@@ -1,0 +1,207 @@
+"""The pump: works a thread's lane until nothing is left to do, one committed action after the other.
+
+Woken by anything, any number of times; killed anywhere, it is taken up by the next process from the last commit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from typing import assert_never
+from uuid import UUID
+
+import structlog
+from structlog.contextvars import bound_contextvars
+
+from app.audit import event
+from app.errors import Cancelled, ContextOverflow, HeyfleetError, LeaseLost, Transient, Unavailable
+from app.leases import Lease
+from app.ports import Prompt
+from app.results import Answer
+from app.states import CallState
+from app.turns import compaction, outcomes
+from app.turns.commit import Committed, Outcome, commit, commit_results
+from app.turns.context import context_blocks, news
+from app.turns.facts import Facts, Held, TurnFacts, give_back, reread, take
+from app.turns.next import Ask, Give, Interrupt, Limits, Rest, RunTools, decide
+from app.turns.services import Persona, TurnServices
+from app.turns.trusted import run_calls
+
+log = structlog.get_logger()
+
+INTERRUPTED = (
+    "The process that ran this call died while it ran: nobody knows whether it took effect. "
+    "Check before you do it again."
+)
+
+
+def advance(s: TurnServices, thread: UUID) -> None:
+    """Take the thread's lane and go on with its turns; returns when there is nothing to do here and now."""
+    held = take(s.db, s.keeper, thread)
+    if held is None:
+        return
+    turn = held.facts.current
+    with bound_contextvars(thread=str(thread), turn=str(turn.id) if turn else None, trace=turn.trace if turn else None):
+        try:
+            more, destinations = hold(s, held)
+        except LeaseLost as error:
+            log.warning("lane_lost", error=error.message)
+            return
+        finally:
+            s.keeper.drop(held.lease)
+    if more:
+        s.wakes.thread(thread)
+    # In this process, rather than through the queue: the replies of turns that waited long must not wait again for a
+    # thread that is free of turns.
+    for destination in destinations:
+        s.deliver(destination)
+
+
+def hold(s: TurnServices, held: Held) -> tuple[bool, list[UUID]]:
+    """Work while the lane is held. Returns whether it has more work, and the destinations that got deliveries."""
+    facts, mine = held.facts, set[UUID]()
+    task = s.settings.task
+    limits = Limits(task.max_steps, task.turn_timeout * 1000, task.busy == "steer")
+    while True:
+        if s.draining.is_set():
+            return give_back(s.db, facts, wake_at="now"), []
+        action = decide(facts, limits, mine=mine)
+        match action:
+            case Rest(wake_at):
+                return give_back(s.db, facts, wake_at), []
+            case Interrupt(turn, calls):
+                again = {call.id for call in calls if call.idempotent}
+                mine |= again
+                gone = [call.id for call in calls if call.id not in again]
+                if gone:
+                    interrupt(s, facts, turn, gone, held.lease)
+            case RunTools(turn, calls):
+                results = run_calls(facts, turn, calls, s.persona(facts.agent).tools, held.lease)
+                commit_results(s.db, facts, turn, results, [], held.lease)
+            case Give(turn):
+                adapter = s.adapter(facts.adapter)
+                outcome = outcomes.given_up(
+                    facts, action, adapter=adapter, messages=s.settings.messages, timeout=task.turn_timeout
+                )
+                committed = commit(s.db, facts, turn, outcome, held.lease)
+                return committed.more, list(committed.destinations)
+            case Ask(turn):
+                ended = ask(s, facts, action, held.lease, mine)
+                if ended is not None:
+                    return ended
+            case _:
+                assert_never(action)
+        facts = reread(s.db, facts)
+
+
+def interrupt(s: TurnServices, facts: Facts, turn: TurnFacts, calls: list[UUID], lease: Lease) -> None:
+    results = [{"id": str(call), "state": CallState.INTERRUPTED.value, "result": INTERRUPTED} for call in calls]
+    noted = [event("call_interrupted", trace=turn.trace, turn=turn.id, call=str(call)) for call in calls]
+    commit_results(s.db, facts, turn, results, noted, lease)
+
+
+def ask(s: TurnServices, facts: Facts, action: Ask, lease: Lease, mine: set[UUID]) -> tuple[bool, list[UUID]] | None:
+    """One model request and its commit; None where the lane is still held and there is more to do."""
+    try:
+        facts, outcome = step(s, facts, action, lease)
+    except Cancelled:
+        if lease.lost:
+            raise LeaseLost(f"the lease of thread {facts.thread} ran out") from None
+        if lease.cancelled:
+            return None
+        return give_back(s.db, facts, wake_at="now"), []
+    committed = commit(s.db, facts, action.turn, outcome, lease)
+    mine |= {UUID(call["id"]) for call in outcome.calls if call["state"] == CallState.RUNNING}
+    wake_runner(s, outcome, committed)
+    return None if outcome.hold else (committed.more, list(committed.destinations))
+
+
+def step(s: TurnServices, facts: Facts, action: Ask, lease: Lease) -> tuple[Facts, Outcome]:
+    """Ask the model, and say what is to be committed of it, over which facts (compaction makes new ones).
+
+    Raises Cancelled, LeaseLost and Unavailable.
+    """
+    started = time.monotonic()
+    adapter, messages = s.adapter(facts.adapter), s.settings.messages
+    try:
+        persona = s.persona(facts.agent)
+        facts, answer = answer_of(s, facts, action, persona, lease)
+    except (Cancelled, LeaseLost, Unavailable):
+        raise
+    except Transient as error:
+        return facts, later_or_never(s, facts, action, error, time.monotonic() - started)
+    except HeyfleetError as error:
+        turn = action.turn
+        return facts, outcomes.failed(facts, turn, error.message, error.detail, adapter=adapter, messages=messages)
+    except Exception as error:
+        # A defect of ours must not wedge the thread: it is tried again like any failure, and then the turn fails.
+        log.exception("step_failed")
+        surprise = Transient("an internal error", detail=repr(error))
+        return facts, later_or_never(s, facts, action, surprise, time.monotonic() - started)
+    took = time.monotonic() - started
+    if not answer.calls:
+        return facts, outcomes.answered(facts, action, answer, took, adapter=adapter, messages=messages)
+    settings = s.settings
+    return facts, outcomes.called(
+        facts,
+        action,
+        answer,
+        took,
+        tools=persona.tools,
+        runtime=settings.runtime.name,
+        scope_key=scope_key(settings.scope, facts, action.turn),
+    )
+
+
+def answer_of(s: TurnServices, facts: Facts, action: Ask, persona: Persona, lease: Lease) -> tuple[Facts, Answer]:
+    """One request, compacting the transcript before it where it has grown long, or once more where it did not fit."""
+    if compaction.due(facts, persona, s.settings.task.compact_at):
+        facts = compaction.compact(s, facts, action.turn, persona, lease)
+    try:
+        return facts, request(s, facts, action, persona, lease)
+    except ContextOverflow:
+        if not facts.entries or facts.entries[-1].kind == "summary":
+            raise
+    facts = compaction.compact(s, facts, action.turn, persona, lease)
+    return facts, request(s, facts, action, persona, lease)
+
+
+def request(s: TurnServices, facts: Facts, action: Ask, persona: Persona, lease: Lease) -> Answer:
+    turn = action.turn
+    summarised = bool(facts.entries) and facts.entries[-1].kind == "summary"
+    prompt = Prompt(
+        system=persona.system(context_blocks(facts, turn)),
+        transcript=[entry.body for entry in facts.entries],
+        new=news(action, summarised=summarised),
+        tools=[tool.spec for tool in persona.tools.values()],
+    )
+    if not s.adapter(facts.adapter).streaming:
+        return persona.model.ask(prompt, cancel=lease)
+    return persona.model.ask(prompt, cancel=lease, on_text=lambda text: s.publish_draft(turn.id, text))
+
+
+def later_or_never(s: TurnServices, facts: Facts, action: Ask, error: Transient, took: float) -> Outcome:
+    if action.turn.failed_attempts + 1 < s.settings.task.model_attempts:
+        return outcomes.retried(action, error, took, jitter=random.random())
+    adapter, messages = s.adapter(facts.adapter), s.settings.messages
+    return outcomes.failed(facts, action.turn, error.message, error.detail, adapter=adapter, messages=messages)
+
+
+def wake_runner(s: TurnServices, outcome: Outcome, committed: Committed) -> None:
+    if committed.sandbox is not None:
+        s.wakes.sandbox(committed.sandbox, outcome.runtime, committed.runner)
+
+
+def scope_key(scope: str, facts: Facts, turn: TurnFacts) -> str:
+    """Which sandbox the turn works in, as a key that is safe in file names: who shares it is the scope's choice."""
+    match scope:
+        case "user":
+            parts = [facts.adapter, facts.team, turn.actor]
+        case "adapter":
+            parts = [facts.adapter]
+        case "agent":
+            parts = []
+        case _:
+            parts = [facts.adapter, facts.team, facts.channel]
+    return hashlib.sha256("\0".join([scope, *parts]).encode()).hexdigest()[:32]

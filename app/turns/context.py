@@ -1,0 +1,49 @@
+"""From the facts to what the model is asked: the new parts of the prompt, and where the transcript begins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from app.ports import ToolResult, UserText
+from app.turns.facts import Facts, TurnFacts
+from app.turns.next import Ask
+
+
+def news(action: Ask, *, summarised: bool) -> list[UserText | ToolResult]:
+    """What the model has not seen yet: results of the last step's calls, then what people said.
+
+    `summarised`: the calls themselves went into a summary, so that their results can only be told as text.
+    """
+    results: list[UserText | ToolResult]
+    results = [ToolResult(call.tool_call_id, call.tool, call.result or "") for call in action.results]
+    if summarised:
+        results = [UserText(f"Result of {call.tool}:\n{call.result or ''}") for call in action.results]
+    said = [action.turn] if action.turn.step_count == 0 else []
+    return [*results, *(UserText(user_text(turn)) for turn in [*said, *action.steers])]
+
+
+def user_text(turn: TurnFacts) -> str:
+    """A message as the model reads it, with its data and its files behind it."""
+    parts = [str(message["text"]) for message in turn.messages]
+    parts += [f"Data: {json.dumps(message['data'])}" for message in turn.messages if message["data"]]
+    parts += [attached(file) for file in turn.files]
+    return "\n\n".join(parts)
+
+
+def attached(file: Mapping[str, Any]) -> str:
+    head = f"Attached file {file['name']} ({file['media_type']}, {file['size']} bytes)"
+    return (
+        f"{head}:\n{file['text']}" if file["text"] is not None else f"{head}, in the sandbox as inbox/{file['name']}."
+    )
+
+
+def context_blocks(facts: Facts, turn: TurnFacts) -> dict[str, str]:
+    """What the system prompt says about where the conversation happens."""
+    return {"channel": f"{facts.adapter} {facts.channel}", "sender": turn.actor}
+
+
+def estimated_tokens(bodies: Sequence[Mapping[str, Any]]) -> int:
+    """A rough count of the tokens of stored messages: four characters of JSON each, which errs to the high side."""
+    return sum(len(json.dumps(body)) for body in bodies) // 4

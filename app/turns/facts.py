@@ -1,0 +1,233 @@
+"""Taking a thread's lane, and everything that is known about its work, in one round trip."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from app.db import Database
+from app.errors import LeaseLost
+from app.leases import FREE, RELEASE, TAKE, Keeper, Lease
+from app.states import ACTIVE_TURNS, OPEN_TURNS, CallState, TurnState, sql_list
+
+# The oldest open turn is the one to work on; it becomes `running` here, so that starting it costs no round trip.
+TAKE_LANE = f"""
+    WITH lane AS (
+        UPDATE thread SET {TAKE} WHERE id = :thread AND {FREE} AND wake_at <= now()
+        RETURNING id, version, lease_token
+    ), started AS (
+        UPDATE turn SET state = 'running', started_at = coalesce(started_at, now())
+        FROM lane
+        WHERE turn.id = (
+                SELECT id FROM turn
+                WHERE thread_id = :thread AND state IN ({sql_list(OPEN_TURNS)}) ORDER BY seq LIMIT 1)
+            AND turn.state IN ('queued', 'waiting') AND turn.open_calls = 0
+            AND (turn.retry_at IS NULL OR turn.retry_at <= now() OR turn.cancel_by IS NOT NULL)
+        RETURNING turn.id
+    )"""
+
+# Read from the statement's snapshot, which is older than the row that the UPDATE above may have waited for. If anything
+# was written to the lane in between, `seen` is not the version just before ours, and the facts are of no use.
+FACTS = f"""
+    SELECT thread.version AS seen, thread.agent, thread.adapter, thread.team, thread.key, thread.channel,
+        now() AS now,
+        (SELECT jsonb_agg(to_jsonb(turns) ORDER BY seq) FROM (
+            SELECT turn.*,
+                (SELECT jsonb_agg(jsonb_build_object('text', text, 'data', data) ORDER BY id)
+                    FROM message WHERE turn_id = turn.id AND direction = 'in') AS messages,
+                (SELECT jsonb_agg(jsonb_build_object(
+                        'name', name, 'media_type', media_type, 'size', length(body), 'text', text) ORDER BY id)
+                    FROM attachment WHERE turn_id = turn.id AND direction = 'in') AS files
+            FROM turn WHERE thread_id = thread.id AND state IN ({sql_list(OPEN_TURNS)})
+            ORDER BY seq LIMIT 50) AS turns) AS turns,
+        (SELECT jsonb_agg(jsonb_build_object('id', absorbed.id, 'reply', absorbed.reply) ORDER BY absorbed.seq)
+            FROM turn JOIN turn AS absorbed ON absorbed.absorbed_by = turn.id
+            WHERE turn.thread_id = thread.id AND turn.state IN ({sql_list(ACTIVE_TURNS)})) AS absorbed,
+        (SELECT jsonb_agg(to_jsonb(call) ORDER BY ordinal)
+            FROM turn JOIN call ON call.turn_id = turn.id AND call.step_n = turn.step_count
+            WHERE turn.thread_id = thread.id AND turn.state IN ({sql_list(ACTIVE_TURNS)})) AS calls,
+        (SELECT jsonb_agg(jsonb_build_object('seq', seq, 'kind', kind, 'body', body) ORDER BY seq)
+            FROM entry WHERE thread_id = thread.id AND seq >= thread.context_from) AS entries"""
+
+TAKE_WITH_FACTS = f"""{TAKE_LANE} {FACTS}, lane.version, lane.lease_token, started.id AS started
+    FROM lane JOIN thread ON thread.id = lane.id LEFT JOIN started ON true"""
+
+REREAD = f"""{FACTS}, thread.version, thread.lease_token, NULL AS started
+    FROM thread WHERE id = :thread AND lease_token = :token"""
+
+GIVE_BACK = f"""
+    UPDATE thread SET {RELEASE}, version = version + 1,
+        wake_at = CASE WHEN version <> :seen THEN now() ELSE CAST(:wake_at AS timestamptz) END
+    WHERE id = :thread AND lease_token = :token RETURNING wake_at <= now() AS more"""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnFacts:
+    """One open turn and what was said to start it."""
+
+    id: UUID
+    seq: int
+    state: TurnState
+    actor: str
+    trace: str
+    reply: Mapping[str, Any]
+    step_count: int
+    open_calls: int
+    failed_attempts: int
+    worked_ms: int
+    cancel_by: str | None
+    retry_at: str | None
+    messages: Sequence[Mapping[str, Any]]
+    files: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class CallFacts:
+    """One call of the current turn's last step."""
+
+    id: UUID
+    ordinal: int
+    tool_call_id: str
+    tool: str
+    args: Mapping[str, Any]
+    place: str
+    idempotent: bool
+    state: CallState
+    result: str | None
+    seconds: float
+    """How long it ran."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntryFacts:
+    """One stored transcript message."""
+
+    seq: int
+    kind: str
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known about a thread by the process that holds its lane."""
+
+    thread: UUID
+    token: int
+    version: int
+    """The lane's version as of these facts: a higher one means that something came since."""
+    agent: str
+    adapter: str
+    team: str
+    key: str
+    channel: str
+    turns: Sequence[TurnFacts]
+    """Open ones, oldest first; the first is the current one."""
+    absorbed: Sequence[Mapping[str, Any]]
+    """Turns whose messages the current one was given, each `{id, reply}`."""
+    calls: Sequence[CallFacts]
+    entries: Sequence[EntryFacts]
+
+    @property
+    def current(self) -> TurnFacts | None:
+        return self.turns[0] if self.turns else None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A thread's lane in this process's hands."""
+
+    facts: Facts
+    lease: Lease
+
+
+def take(db: Database, keeper: Keeper, thread: UUID) -> Held | None:
+    """Take the lane of a thread that has work and no holder; None where it has not, or somebody else was first."""
+    while True:
+        asked_at = time.monotonic()
+        row = db.one(TAKE_WITH_FACTS, thread=thread, owner=keeper.owner, ttl=keeper.ttl)
+        if row is None:
+            return None
+        facts = facts_of(thread, row, row.started)
+        if row.version == row.seen + 1:
+            turns = [facts.current.id] if facts.current else []
+            return Held(facts, keeper.hold("thread", thread, row.lease_token, asked_at, turns))
+        # Somebody wrote to the lane while we waited for its row: look again, with a snapshot that has it.
+        give_back(db, facts, wake_at=row.now)
+
+
+def reread(db: Database, facts: Facts) -> Facts:
+    """The facts as they are now, of a lane that is still held. Raises LeaseLost."""
+    row = db.one(REREAD, thread=facts.thread, token=facts.token)
+    if row is None:
+        raise LeaseLost(f"thread {facts.thread} was taken over by another process")
+    return facts_of(facts.thread, row, None)
+
+
+def give_back(db: Database, facts: Facts, wake_at: Any) -> bool:
+    """Let go of a lane with nothing to commit. True where there is work to be done at once."""
+    row = db.one(GIVE_BACK, thread=facts.thread, token=facts.token, seen=facts.version, wake_at=wake_at)
+    return bool(row and row.more)
+
+
+def facts_of(thread: UUID, row: Row[Any], started: UUID | None) -> Facts:
+    return Facts(
+        thread=thread,
+        token=row.lease_token,
+        version=row.version,
+        agent=row.agent,
+        adapter=row.adapter,
+        team=row.team,
+        key=row.key,
+        channel=row.channel,
+        turns=[turn_of(turn, started) for turn in row.turns or ()],
+        absorbed=row.absorbed or (),
+        calls=[call_of(call) for call in row.calls or ()],
+        entries=[EntryFacts(entry["seq"], entry["kind"], entry["body"]) for entry in row.entries or ()],
+    )
+
+
+def turn_of(row: Mapping[str, Any], started: UUID | None) -> TurnFacts:
+    turn_id = UUID(row["id"])
+    return TurnFacts(
+        id=turn_id,
+        seq=row["seq"],
+        state=TurnState.RUNNING if turn_id == started else TurnState(row["state"]),
+        actor=row["actor"],
+        trace=row["trace"],
+        reply=row["reply"],
+        step_count=row["step_count"],
+        open_calls=row["open_calls"],
+        failed_attempts=row["failed_attempts"],
+        worked_ms=row["worked_ms"],
+        cancel_by=row["cancel_by"],
+        retry_at=row["retry_at"],
+        messages=row["messages"] or (),
+        files=row["files"] or (),
+    )
+
+
+def call_of(row: Mapping[str, Any]) -> CallFacts:
+    return CallFacts(
+        id=UUID(row["id"]),
+        ordinal=row["ordinal"],
+        tool_call_id=row["tool_call_id"],
+        tool=row["tool"],
+        args=row["args"],
+        place=row["place"],
+        idempotent=row["idempotent"],
+        state=CallState(row["state"]),
+        result=row["result"],
+        seconds=ran_for(row["started_at"], row["finished_at"]),
+    )
+
+
+def ran_for(started_at: str | None, finished_at: str | None) -> float:
+    if not started_at or not finished_at:
+        return 0.0
+    return (datetime.fromisoformat(finished_at) - datetime.fromisoformat(started_at)).total_seconds()

@@ -1,0 +1,69 @@
+"""What a turn needs of the process it runs in; `app.bootstrap` puts it together."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from app.config.settings import Settings
+from app.db import Database
+from app.leases import Keeper
+from app.ports import Adapter, Model, Outbound, Tool
+from app.queue import Wakes
+from app.results import Failed, SendResult
+
+
+@dataclass(frozen=True, slots=True)
+class Persona:
+    """An agent as it is right now."""
+
+    model: Model
+    tools: Mapping[str, Tool]
+    system: Callable[[Mapping[str, str]], str]
+    """The system prompt, given the context blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnServices:
+    """One process's means of working on turns."""
+
+    current: Callable[[], Settings]
+    """The settings as they are now."""
+    db: Database
+    keeper: Keeper
+    wakes: Wakes
+    adapters: Mapping[str, Adapter]
+    persona: Callable[[str], Persona]
+    publish_draft: Callable[[UUID, str], None]
+    """Shows what the model has said so far to whoever looks on; best effort."""
+    deliver: Callable[[UUID], None]
+    """Works a destination's lane."""
+    draining: threading.Event
+    """Set once the process takes no new work."""
+
+    @property
+    def settings(self) -> Settings:
+        return self.current()
+
+    def adapter(self, name: str) -> Adapter:
+        """The adapter of that name; where it was taken out of the config, one that sends nothing."""
+        return self.adapters.get(name) or Unconfigured(name)
+
+
+class Unconfigured:
+    """Stands for an adapter that rows still name and the config does not: its turns end, and say so nowhere."""
+
+    resend_safe = False
+    streaming = False
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def address(self, reply: Mapping[str, Any], thread_key: str) -> str | None:  # noqa: ARG002 (the port's signature)
+        return None
+
+    def send(self, delivery: Outbound) -> SendResult:  # noqa: ARG002
+        return Failed(f"no adapter is named {self.name} any more")

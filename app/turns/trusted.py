@@ -1,0 +1,72 @@
+"""Trusted tools, run in the worker that holds the turn's lane."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, cast
+from uuid import UUID
+
+import structlog
+
+from app.errors import HeyfleetError
+from app.leases import Lease
+from app.ports import Cancel, Tool, WorkerTool
+from app.states import CallState
+from app.turns.facts import CallFacts, Facts, TurnFacts
+
+log = structlog.get_logger()
+
+SIDE_BY_SIDE = 8
+MOST_CHARACTERS = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a trusted tool is told of the turn; see `app.ports.ToolContext`."""
+
+    actor: str
+    trace: str
+    thread: UUID
+    idempotency_key: str
+    """The same in every run of one call."""
+    cancel: Cancel
+
+
+def run_calls(
+    facts: Facts, turn: TurnFacts, calls: Sequence[CallFacts], tools: Mapping[str, Tool], lease: Lease
+) -> list[dict[str, str]]:
+    """Run the calls, side by side where there are several; results as `{id, state, result}` in their order."""
+
+    def run(call: CallFacts) -> dict[str, str]:
+        context = Context(turn.actor, turn.trace, facts.thread, str(call.id), lease)
+        state, result = run_call(call, tools.get(call.tool), context)
+        return {"id": str(call.id), "state": state.value, "result": result}
+
+    if len(calls) == 1:
+        return [run(calls[0])]
+    with ThreadPoolExecutor(max_workers=min(SIDE_BY_SIDE, len(calls))) as pool:
+        return list(pool.map(run, calls))
+
+
+def run_call(call: CallFacts, tool: Tool | None, context: Any) -> tuple[CallState, str]:
+    if tool is None or tool.place != "worker":
+        return CallState.FAILED, f"The tool {call.tool} is not there any more."
+    try:
+        result = cast(WorkerTool, tool).run(context, call.args)
+    except HeyfleetError as error:
+        return CallState.FAILED, error.message
+    except Exception as error:
+        # A tool is somebody else's code: its failure is a result for the model and never the turn's end.
+        log.exception("tool_failed", tool=call.tool, call=str(call.id))
+        return CallState.FAILED, f"{type(error).__name__}: {error}"
+    return CallState.DONE, shortened(result)
+
+
+def shortened(text: str) -> str:
+    """Both ends of a long result."""
+    if len(text) <= MOST_CHARACTERS:
+        return text
+    half = MOST_CHARACTERS // 2
+    return f"{text[:half]}\n[… {len(text) - 2 * half} characters left out …]\n{text[-half:]}"
