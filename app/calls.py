@@ -1,0 +1,315 @@
+"""Calls that run in sandboxes. A sandbox is a lane: its holder claims calls, runs them, and commits how they ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from app.audit import encoded, event, insert_events
+from app.db import Database
+from app.errors import LeaseLost
+from app.jsonb import dumps, storable
+from app.leases import FREE, RELEASE, TAKE, Lease, insist
+from app.states import CallState
+
+INTERRUPTED = (
+    "The runner died while this command ran: nobody knows whether it took effect. Check before you run it again."
+)
+
+RUNNER_LIVES = "stopped_at IS NULL AND heartbeat_at > now() - interval '45 seconds'"
+
+# A free slot for each call of the fleet's limit; none may be begun before what a dead runner left running is settled.
+BEGIN_CALLS = """
+    , seats AS (
+        SELECT n, row_number() OVER (ORDER BY n) AS place FROM (
+            SELECT n FROM slot WHERE n <= :max_concurrent AND (held_until IS NULL OR held_until < now())
+            ORDER BY n LIMIT :side_by_side FOR UPDATE SKIP LOCKED) AS free
+    ), wanted AS (
+        SELECT id, row_number() OVER (ORDER BY created_at, ordinal) AS place FROM call
+        WHERE sandbox_id = :sandbox AND state = 'queued'
+            AND NOT EXISTS (SELECT 1 FROM call WHERE sandbox_id = :sandbox AND state = 'running')
+        ORDER BY created_at, ordinal LIMIT :side_by_side
+    ), begun AS (
+        UPDATE call SET state = 'running', runner_id = :runner, started_at = now()
+        FROM wanted JOIN seats USING (place), lane
+        WHERE call.id = wanted.id AND call.state = 'queued'
+        RETURNING call.id, call.turn_id, call.tool, call.args, call.ordinal, call.idempotent, seats.n AS seat
+    ), seated AS (
+        UPDATE slot SET call_id = begun.id, held_until = now() + make_interval(secs => :ttl)
+        FROM begun WHERE slot.n = begun.seat
+    )
+    SELECT lane.lease_token, sandbox.version + 1 AS seen, lane.runtime, lane.scope_key, lane.generation,
+        CASE WHEN lane.generation <> :warm_generation THEN sandbox.snapshot END AS snapshot,
+        (SELECT jsonb_agg(jsonb_build_object(
+                'id', begun.id, 'turn', turn_id, 'tool', tool, 'args', args, 'trace', turn.trace,
+                'cancelled', turn.cancel_by IS NOT NULL,
+                'files', (SELECT count(*) FROM attachment WHERE attachment.turn_id = turn.id AND direction = 'in')
+            ) ORDER BY begun.ordinal)
+            FROM begun JOIN turn ON turn.id = begun.turn_id) AS calls,
+        EXISTS (SELECT 1 FROM call WHERE sandbox_id = :sandbox AND state = 'running') AS orphans
+    FROM lane JOIN sandbox ON sandbox.id = lane.id"""
+
+# A sandbox whose files are in a folder goes to runners that have the folder, as long as one of them lives.
+TAKE_AND_BEGIN = f"""
+    WITH lane AS (
+        UPDATE sandbox SET {TAKE}, runner_id = :runner, last_used_at = now(),
+            workspace_id = coalesce(CAST(:workspace AS text), workspace_id)
+        WHERE id = :sandbox AND {FREE} AND wake_at <= now()
+            AND (CAST(:workspace AS text) IS NULL OR workspace_id IS NULL OR workspace_id = :workspace OR NOT EXISTS (
+                SELECT 1 FROM runner WHERE runner.workspace_id = sandbox.workspace_id AND {RUNNER_LIVES}))
+        RETURNING id, lease_token, runtime, scope_key, generation
+    ) {BEGIN_CALLS}"""
+
+BEGIN_MORE = f"""
+    WITH lane AS (
+        UPDATE sandbox SET version = version + 1 WHERE id = :sandbox AND lease_token = :token
+        RETURNING id, lease_token, runtime, scope_key, generation
+    ) {BEGIN_CALLS}"""
+
+# What ended calls mean to the rest: their slots are free, their turns wait for fewer, their threads have work.
+AFTERWARDS = f"""
+    , freed AS (
+        UPDATE slot SET call_id = NULL, held_until = NULL FROM ended WHERE slot.call_id = ended.id
+    ), rung AS (
+        UPDATE thread SET version = thread.version + 1, wake_at = now()
+        WHERE id IN (SELECT turn.thread_id FROM ended JOIN turn ON turn.id = ended.turn_id)
+        RETURNING id
+    ), counted AS (
+        UPDATE turn SET open_calls = open_calls - sums.n
+        FROM (SELECT turn_id, count(*) AS n FROM ended GROUP BY turn_id) AS sums, (SELECT count(*) FROM rung) AS first
+        WHERE turn.id = sums.turn_id RETURNING turn.thread_id, turn.open_calls
+    ), noted AS ({insert_events("lane")})"""
+
+FINISH = f"""
+    WITH lane AS (
+        UPDATE sandbox SET version = version + 1, last_used_at = now(),
+            generation = generation + (CASE WHEN :changed THEN 1 ELSE 0 END),
+            snapshot = CASE WHEN :changed THEN CAST(:snapshot AS bytea) ELSE snapshot END,
+            lease_owner = CASE WHEN idle AND version = :seen THEN NULL ELSE lease_owner END,
+            lease_until = CASE WHEN idle AND version = :seen THEN NULL ELSE lease_until END,
+            wake_at = CASE WHEN idle AND version = :seen THEN NULL ELSE now() END
+        FROM (SELECT NOT EXISTS (
+                SELECT 1 FROM call WHERE sandbox_id = :sandbox AND state = 'queued') AS idle) AS others
+        WHERE id = :sandbox AND lease_token = :token
+        RETURNING id, lease_until, generation
+    ), ended AS (
+        UPDATE call SET state = r.state, result = r.result, finished_at = now()
+        FROM lane, jsonb_to_recordset(CAST(:results AS jsonb)) AS r (id uuid, state text, result text)
+        WHERE call.id = r.id AND call.state = 'running' RETURNING call.id, call.turn_id
+    ), sent AS (
+        INSERT INTO attachment (id, turn_id, direction, name, media_type, body)
+        SELECT f.id, f.turn_id, 'out', f.name, f.media_type, decode(f.data, 'base64')
+        FROM lane, jsonb_to_recordset(CAST(:files AS jsonb))
+            AS f (id uuid, turn_id uuid, name text, media_type text, data text)
+    ) {AFTERWARDS}
+    SELECT lane.generation, lane.lease_until IS NULL AS released,
+        (SELECT jsonb_agg(thread_id) FROM counted WHERE open_calls <= 0) AS threads,
+        (SELECT jsonb_build_object('id', id, 'runtime', runtime) FROM sandbox AS starved
+            WHERE starved.wake_at < now() - interval '100 milliseconds' AND {FREE} AND starved.id <> :sandbox
+            ORDER BY wake_at LIMIT 1) AS starved
+    FROM lane"""
+
+SETTLE = f"""
+    WITH lane AS (SELECT id FROM sandbox WHERE id = :sandbox AND lease_token = :token FOR UPDATE),
+    again AS (
+        UPDATE call SET state = 'queued', runner_id = NULL, started_at = NULL
+        FROM lane WHERE sandbox_id = :sandbox AND state = 'running' AND idempotent
+    ), ended AS (
+        UPDATE call SET state = 'interrupted', result = :text, finished_at = now()
+        FROM lane WHERE sandbox_id = :sandbox AND state = 'running' AND NOT idempotent
+        RETURNING call.id, call.turn_id
+    ) {AFTERWARDS}, told AS (
+        INSERT INTO event (id, trace, kind, thread_id, turn_id, data)
+        SELECT gen_random_uuid(), turn.trace, 'call_interrupted', turn.thread_id, turn.id,
+            jsonb_build_object('call', ended.id)
+        FROM ended JOIN turn ON turn.id = ended.turn_id
+    )
+    SELECT (SELECT jsonb_agg(thread_id) FROM counted WHERE open_calls <= 0) AS threads FROM lane"""
+
+GIVE_BACK = f"""
+    UPDATE sandbox SET {RELEASE}, version = version + 1,
+        wake_at = CASE WHEN version <> :seen OR EXISTS (
+            SELECT 1 FROM call WHERE sandbox_id = :sandbox AND state = 'queued') THEN now() END
+    WHERE id = :sandbox AND lease_token = :token RETURNING id"""
+
+INBOX_FILES = "SELECT name, body FROM attachment WHERE turn_id = :turn AND direction = 'in' ORDER BY id"
+
+SEED_SLOTS = "INSERT INTO slot (n) SELECT generate_series(1, CAST(:count AS bigint)) ON CONFLICT DO NOTHING"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where calls are run: which runner, and within which limits."""
+
+    runner: str
+    workspace: str | None
+    """The workspace folder's id, for runtimes that keep their files in one."""
+    max_concurrent: int
+    side_by_side: int
+    ttl: float
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """One claimed call."""
+
+    id: UUID
+    turn: UUID
+    tool: str
+    args: Mapping[str, Any]
+    trace: str
+    cancelled: bool
+    files: int
+    """How many files came with the turn's message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A sandbox's lane, and the calls to run now."""
+
+    token: int
+    seen: int
+    runtime: str
+    scope_key: str
+    generation: int
+    snapshot: bytes | None
+    """The stored state, unless the holder has this generation open already."""
+    calls: Sequence[Begun]
+    orphans: bool
+    """Calls that a dead runner left running; to be settled first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How one call ended."""
+
+    call: Begun
+    state: CallState
+    result: str
+    files: Sequence[Mapping[str, str]] = ()
+    """To be sent with the reply, each `{id, name, media_type, data}` with `data` in base64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What the database said of a finish."""
+
+    released: bool
+    generation: int
+    threads: Sequence[UUID]
+    """Threads whose turns have all their results now."""
+    starved: Mapping[str, str] | None
+    """Another sandbox that waits for a slot, `{id, runtime}`."""
+
+
+def take(db: Database, sandbox: UUID, place: Place, *, owner: str, warm_generation: int) -> Claim | None:
+    """Take a sandbox's lane and begin its next calls; None where there is nothing to do or somebody else does it."""
+    params = {**begin_params(sandbox, place, warm_generation), "owner": owner, "workspace": place.workspace}
+    row = db.one(TAKE_AND_BEGIN, params)
+    return claim_of(row) if row else None
+
+
+def begin_more(db: Database, sandbox: UUID, token: int, place: Place, *, warm_generation: int) -> Claim:
+    """Begin the next calls of a lane that is held. Raises LeaseLost."""
+    row = db.one(BEGIN_MORE, begin_params(sandbox, place, warm_generation), token=token)
+    if row is None:
+        raise LeaseLost(f"sandbox {sandbox} was taken over by another process")
+    return claim_of(row)
+
+
+def finish(
+    db: Database, sandbox: UUID, claim: Claim, ended: Sequence[Ended], lease: Lease, *, snapshot: bytes | None
+) -> Finished:
+    """Commit how calls ended and, where `snapshot` is given, what became of the sandbox.
+
+    Raises LeaseLost: then nothing was written.
+    """
+    results = [{"id": str(end.call.id), "state": end.state.value, "result": storable(end.result)} for end in ended]
+    files = [{"turn_id": str(end.call.turn), **file} for end in ended for file in end.files]
+    events = [
+        event(
+            f"call_{end.state.value}",
+            trace=end.call.trace,
+            turn=end.call.turn,
+            call=str(end.call.id),
+            tool=end.call.tool,
+        )
+        for end in ended
+    ]
+    params = {
+        "sandbox": sandbox,
+        "token": claim.token,
+        "seen": claim.seen,
+        "changed": snapshot is not None,
+        "snapshot": snapshot,
+        "results": dumps(results),
+        "files": dumps(files),
+        "events": encoded(events),
+    }
+    row = insist(db, FINISH, params, lease)
+    if row is None:
+        raise LeaseLost(f"sandbox {sandbox} was taken over by another process")
+    return Finished(row.released, row.generation, uuids(row.threads), row.starved)
+
+
+def settle(db: Database, sandbox: UUID, claim: Claim) -> list[UUID]:
+    """Decide the calls that a dead runner left running: idempotent ones run again, the others are interrupted.
+
+    Returns the threads whose turns have all their results now. Raises LeaseLost.
+    """
+    row = db.one(SETTLE, sandbox=sandbox, token=claim.token, text=INTERRUPTED, events=encoded([]))
+    if row is None:
+        raise LeaseLost(f"sandbox {sandbox} was taken over by another process")
+    return uuids(row.threads)
+
+
+def give_back(db: Database, sandbox: UUID, claim: Claim) -> None:
+    """Let go of a lane with nothing begun."""
+    db.rows(GIVE_BACK, sandbox=sandbox, token=claim.token, seen=claim.seen)
+
+
+def inbox_files(db: Database, turn: UUID) -> Sequence[Row[Any]]:
+    """The files that came with a turn's message: `name`, `body`."""
+    return db.rows(INBOX_FILES, turn=turn)
+
+
+def seed_slots(db: Database, count: int) -> None:
+    """Make sure that the fleet has at least `count` slots."""
+    db.rows(SEED_SLOTS, count=count)
+
+
+def begin_params(sandbox: UUID, place: Place, warm_generation: int) -> dict[str, Any]:
+    return {
+        "sandbox": sandbox,
+        "runner": place.runner,
+        "max_concurrent": place.max_concurrent,
+        "side_by_side": place.side_by_side,
+        "ttl": place.ttl,
+        "warm_generation": warm_generation,
+    }
+
+
+def claim_of(row: Row[Any]) -> Claim:
+    calls = [
+        Begun(
+            UUID(call["id"]),
+            UUID(call["turn"]),
+            call["tool"],
+            call["args"],
+            call["trace"],
+            call["cancelled"],
+            call["files"],
+        )
+        for call in row.calls or ()
+    ]
+    return Claim(
+        row.lease_token, row.seen, row.runtime, row.scope_key, row.generation, row.snapshot, calls, row.orphans
+    )
+
+
+def uuids(values: Sequence[str] | None) -> list[UUID]:
+    return [UUID(value) for value in values or ()]

@@ -1,0 +1,157 @@
+"""Working a sandbox's lane: claim calls, run them, commit how they ended, until none is left."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from app import calls
+from app.calls import Begun, Claim, Ended, Finished, Place
+from app.db import Database
+from app.errors import HeyfleetError, LeaseLost
+from app.hosting.operations import Done, Limits, operate
+from app.hosting.warm import Open, Warm
+from app.leases import Keeper, Lease
+from app.ports import Runtime
+from app.queue import Wakes
+from app.states import CallState
+
+log = structlog.get_logger()
+
+CUT_SHORT = "The runner was told to stop while this ran. Check how far it came before you run it again.\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One runner process's means of working on sandboxes."""
+
+    db: Database
+    keeper: Keeper
+    wakes: Wakes
+    runtimes: Mapping[str, Runtime]
+    warm: Warm
+    place: Callable[[str], Place]
+    """Where calls of a runtime are run here."""
+    limits: Limits
+    draining: threading.Event
+
+
+def work(host: Host, runtime: str, sandbox: UUID) -> None:
+    """Take the sandbox's lane and run its calls; returns when none is left to begin."""
+    place = host.place(runtime)
+    asked_at = time.monotonic()
+    generation = host.warm.generation(sandbox)
+    claim = calls.take(host.db, sandbox, place, owner=host.keeper.owner, warm_generation=generation)
+    if claim is None:
+        return
+    lease = host.keeper.hold("sandbox", sandbox, claim.token, asked_at)
+    try:
+        work_lane(host, sandbox, claim, place, lease)
+    except LeaseLost as error:
+        log.warning("lane_lost", error=error.message)
+    finally:
+        host.keeper.drop(lease)
+
+
+def work_lane(host: Host, sandbox: UUID, claim: Claim, place: Place, lease: Lease) -> None:
+    if claim.orphans:
+        for thread in calls.settle(host.db, sandbox, claim):
+            host.wakes.thread(thread)
+        generation = host.warm.generation(sandbox)
+        claim = calls.begin_more(host.db, sandbox, claim.token, place, warm_generation=generation)
+    while claim.calls:
+        lease.turns = {call.turn for call in claim.calls}
+        lease.calls = [call.id for call in claim.calls]
+        if run_batch(host, sandbox, claim, lease):
+            return
+        if host.draining.is_set():
+            break
+        generation = host.warm.generation(sandbox)
+        claim = calls.begin_more(host.db, sandbox, claim.token, place, warm_generation=generation)
+    calls.give_back(host.db, sandbox, claim)
+
+
+def run_batch(host: Host, sandbox: UUID, claim: Claim, lease: Lease) -> bool:
+    """Run the claimed calls and commit their ends together. True once the lane is given back."""
+    try:
+        opened = host.warm.take(
+            sandbox, claim.generation, lambda: host.runtimes[claim.runtime].open(claim.scope_key, claim.snapshot)
+        )
+    except HeyfleetError as error:
+        log.warning("sandbox_not_opened", sandbox=str(sandbox), error=error.message, detail=error.detail)
+        failed = [
+            Ended(call, CallState.FAILED, f"The sandbox can't be opened: {error.message}") for call in claim.calls
+        ]
+        return told(host, calls.finish(host.db, sandbox, claim, failed, lease, snapshot=None))
+    try:
+        done = run_side_by_side(host, claim, opened, lease)
+        snapshot = opened.snapshot_if_changed() if any(changed for _, changed in done) else None
+        ended = [end for end, _ in done]
+        finished = calls.finish(host.db, sandbox, claim, ended, lease, snapshot=snapshot)
+    except BaseException:
+        # What the commands did to it may not be stored: the next call must start from what is.
+        opened.sandbox.close()
+        raise
+    opened.generation = finished.generation
+    host.warm.keep(sandbox, opened)
+    return told(host, finished)
+
+
+def told(host: Host, finished: Finished) -> bool:
+    """Wake whoever waited for this. True once the lane is given back."""
+    for thread in finished.threads:
+        host.wakes.thread(thread)
+    if finished.starved:
+        host.wakes.sandbox(finished.starved["id"], finished.starved["runtime"])
+    return finished.released
+
+
+def run_side_by_side(host: Host, claim: Claim, opened: Open, lease: Lease) -> list[tuple[Ended, bool]]:
+    def run(call: Begun) -> tuple[Ended, bool]:
+        return run_call(host, call, opened, lease)
+
+    if len(claim.calls) == 1:
+        return [run(claim.calls[0])]
+    with ThreadPoolExecutor(max_workers=len(claim.calls)) as pool:
+        return list(pool.map(run, claim.calls))
+
+
+def run_call(host: Host, call: Begun, opened: Open, lease: Lease) -> tuple[Ended, bool]:
+    """Run one call. How it ended, and whether the sandbox may be different now."""
+    if call.cancelled:
+        return Ended(call, CallState.CANCELLED, "cancelled before it began"), False
+    try:
+        put_inbox(host, call, opened)
+        done = operate(call.tool, opened.sandbox, call.args, host.limits, lease.of(call.turn))
+    except HeyfleetError as error:
+        return Ended(call, CallState.FAILED, error.message), True
+    except Exception as error:
+        # A defect in a runtime is a result for the model, not the end of the lane.
+        log.exception("call_failed", call=str(call.id), tool=call.tool)
+        return Ended(call, CallState.FAILED, f"{type(error).__name__}: {error}"), True
+    return ended_as(call, done, lease), done.changed
+
+
+def ended_as(call: Begun, done: Done, lease: Lease) -> Ended:
+    if done.ended is None or done.ended.ended == "exited":
+        return Ended(call, CallState.DONE, done.text, done.files)
+    if done.ended.ended == "timeout":
+        return Ended(call, CallState.FAILED, done.text)
+    if call.turn in lease.cancelled:
+        return Ended(call, CallState.CANCELLED, done.text)
+    return Ended(call, CallState.INTERRUPTED, CUT_SHORT + done.text)
+
+
+def put_inbox(host: Host, call: Begun, opened: Open) -> None:
+    """Put the files that came with the turn's message into the sandbox, before its first call."""
+    if not call.files or call.turn in opened.greeted:
+        return
+    opened.greeted.add(call.turn)
+    for file in calls.inbox_files(host.db, call.turn):
+        opened.sandbox.store(f"inbox/{file.name}", bytes(file.body))
