@@ -1,0 +1,118 @@
+"""The composition root: settings and addresses into the services of one process. No globals, nothing at import."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import redis
+import structlog
+from redis.exceptions import RedisError
+
+from app.adapters.local import LocalAdapter
+from app.adapters.webhook import WebhookAdapter
+from app.config.settings import Settings
+from app.config.settings import WebhookAdapter as WebhookSettings
+from app.db import Database
+from app.leases import Keeper
+from app.ports import Adapter
+from app.queue import Wakes
+
+log = structlog.get_logger()
+
+DRAFTS = "heyfleet:draft:{turn}"
+"""The Redis channel on which a turn's draft is shown while its model speaks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """What every process has."""
+
+    settings: Settings
+    db: Database
+    wakes: Wakes
+    redis_url: str
+    adapters: Mapping[str, Adapter]
+
+    def close(self) -> None:
+        self.wakes.close()
+        self.db.close()
+
+
+def core(settings: Settings, database_url: str, redis_url: str, process: str, *, pool_size: int = 10) -> Core:
+    """The services that every process has; `process` is its name in logs and in pg_stat_activity."""
+    return Core(
+        settings=settings,
+        db=Database(database_url, name=process, pool_size=pool_size),
+        wakes=Wakes(redis_url),
+        redis_url=redis_url,
+        adapters=adapters_of(settings),
+    )
+
+
+def adapters_of(settings: Settings) -> dict[str, Adapter]:
+    return {
+        adapter.name: WebhookAdapter(adapter, webhook_secrets(settings, adapter))
+        if isinstance(adapter, WebhookSettings)
+        else LocalAdapter(adapter.name)
+        for adapter in settings.adapters
+    }
+
+
+def webhook_secrets(settings: Settings, adapter: WebhookSettings) -> list[str]:
+    """The secrets in force: those of the config, else one that is made once and kept in `state_dir`."""
+    match adapter.secret:
+        case None:
+            return [made_secret(settings.state_dir / "secrets" / adapter.name)]
+        case list() as several:
+            return [secret.get_secret_value() for secret in several]
+        case one:
+            return [one.get_secret_value()]
+
+
+def made_secret(path: Path) -> str:
+    """Made by whichever process is first; a link is atomic, so that no other reads half of it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+        file.write(secrets.token_urlsafe(32))
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass  # another process was first: its secret is the one
+    finally:
+        draft.unlink()
+    return path.read_text().strip()
+
+
+def keeper_of(settings: Settings, database_url: str, process: str) -> Keeper:
+    """The leases of this process, renewed over a connection of their own."""
+    owner = f"{socket.gethostname()} {process} {os.getpid()} {secrets.token_hex(4)}"
+    # Its own pool: renewals must not queue behind the work that they keep alive.
+    db = Database(database_url, name=f"{process} leases", pool_size=1)
+    return Keeper(db, owner, ttl=settings.lease.ttl, renew=settings.lease.renew)
+
+
+class Drafts:
+    """Shows what a model has said so far. Best effort: a draft that is not shown is no loss."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._redis = redis.Redis.from_url(
+            redis_url, socket_timeout=0.5, socket_connect_timeout=0.5, max_connections=20
+        )
+        self._failed = threading.Event()
+
+    def publish(self, turn: UUID, text: str) -> None:
+        try:
+            self._redis.publish(DRAFTS.format(turn=turn), text)
+            self._failed.clear()
+        except RedisError as error:
+            if not self._failed.is_set():
+                log.warning("drafts_not_shown", error=str(error))
+            self._failed.set()

@@ -1,0 +1,87 @@
+"""The Flask app: routes, and every error as one line of JSON that says what to do."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import redis
+import structlog
+from flask import Flask, Response, g, jsonify, request
+from prometheus_client import CollectorRegistry
+from werkzeug.exceptions import HTTPException
+
+from app.bootstrap import Core, webhook_secrets
+from app.config.settings import WebhookAdapter
+from app.errors import Refused, Unavailable
+from app.ingress import health, webhook
+from app.ingress.metrics import Fleet, Requests
+from app.ingress.runs import Waiting
+
+log = structlog.get_logger()
+
+RETRY_SOON = "1"
+
+
+def create_app(core: Core) -> Flask:
+    """The ingress of one process; `core` is used from many threads."""
+    app = Flask("heyfleet", static_folder=None)
+    settings = core.settings
+    registry = CollectorRegistry()
+    registry.register(Fleet(core.db))
+    app.extensions["heyfleet"] = core
+    app.extensions["heyfleet_waiting"] = Waiting(core.db, most=settings.http.threads // 2)
+    app.extensions["heyfleet_metrics"] = registry
+    app.extensions["heyfleet_redis"] = redis.Redis.from_url(
+        core.redis_url, socket_timeout=0.5, socket_connect_timeout=0.5
+    )
+    app.extensions["heyfleet_secrets"] = {
+        adapter.name: webhook_secrets(settings, adapter)
+        for adapter in settings.adapters
+        if isinstance(adapter, WebhookAdapter)
+    }
+    measure(app, Requests(registry))
+    app.register_blueprint(health.blueprint)
+    app.register_blueprint(webhook.blueprint)
+    app.register_error_handler(Refused, refused)
+    app.register_error_handler(Unavailable, unavailable)
+    app.register_error_handler(HTTPException, http_error)
+    app.register_error_handler(Exception, surprise)
+    return app
+
+
+def measure(app: Flask, requests: Requests) -> None:
+    @app.before_request
+    def start() -> None:
+        g.started = time.monotonic()
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        # The route's pattern, not the path: a label for each thread would grow without end.
+        route = request.url_rule.rule if request.url_rule else "none"
+        requests.seconds.labels(route, response.status_code).observe(time.monotonic() - g.started)
+        return response
+
+
+def refused(error: Refused) -> tuple[Response, int, dict[str, str]]:
+    headers = {"Retry-After": f"{error.retry_after:g}"} if error.retry_after else {}
+    return problem(error.message), error.status, headers
+
+
+def unavailable(error: Unavailable) -> tuple[Response, int, dict[str, str]]:
+    log.warning("unavailable", error=error.message, detail=error.detail)
+    return problem(f"{error.message}; try again in a moment"), 503, {"Retry-After": RETRY_SOON}
+
+
+def http_error(error: HTTPException) -> tuple[Response, int]:
+    return problem(error.description or error.name), error.code or 500
+
+
+def surprise(error: Exception) -> tuple[Response, int]:
+    # The cause goes to the log: an error page must not show what a request or a row held.
+    log.exception("request_failed", path=request.path, error=type(error).__name__)
+    return problem("an internal error; the log has the details"), 500
+
+
+def problem(message: str) -> Any:
+    return jsonify(ok=False, error=message)

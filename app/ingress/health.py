@@ -1,0 +1,50 @@
+"""Is the process alive, are the parts that it stands on there, and figures for Prometheus."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import redis
+from flask import Blueprint, Response, current_app, jsonify
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from redis.exceptions import RedisError
+
+from app.bootstrap import Core
+from app.errors import HeyfleetError
+from app.migrate import pending
+
+blueprint = Blueprint("health", __name__)
+
+
+@blueprint.get("/health")
+def health() -> tuple[Response, int]:
+    return jsonify(status="healthy", version=version("heyfleet")), 200
+
+
+@blueprint.get("/ready")
+def ready() -> tuple[Response, int]:
+    """200 only where messages can be accepted and worked on; each part says what is wrong with it."""
+    core: Core = current_app.extensions["heyfleet"]
+    parts = {"postgres": postgres_state(core), "redis": redis_state(current_app.extensions["heyfleet_redis"])}
+    good = all(state == "ok" for state in parts.values())
+    return jsonify(ready=good, **parts), 200 if good else 503
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    return Response(generate_latest(current_app.extensions["heyfleet_metrics"]), mimetype=CONTENT_TYPE_LATEST)
+
+
+def postgres_state(core: Core) -> str:
+    try:
+        return "migrations are pending: run heyfleet db migrate" if pending(core.db) else "ok"
+    except HeyfleetError as error:
+        return error.message
+
+
+def redis_state(client: redis.Redis) -> str:
+    try:
+        client.ping()
+    except RedisError as error:
+        return f"out of reach: {type(error).__name__}"
+    return "ok"

@@ -1,0 +1,73 @@
+"""gunicorn around the ingress."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger
+
+from app.bootstrap import core
+from app.config.settings import Settings
+from app.ingress.app import create_app
+from app.log import configure
+
+KEEP_ALIVE_SECONDS = 30
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (gunicorn makes a file of its own in it)
+
+
+class Log(Logger):  # type: ignore[misc]  # gunicorn has no types
+    """gunicorn's log through the process's own, which knows what to hide."""
+
+    def setup(self, cfg: Any) -> None:  # noqa: ARG002 (gunicorn's signature)
+        self.error_log.propagate = True
+
+
+class Web(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+    """The app is made in each worker process: connections must not be shared over a fork."""
+
+    def __init__(self, settings: Settings, database_url: str, redis_url: str) -> None:
+        self.settings = settings
+        self.database_url = database_url
+        self.redis_url = redis_url
+        super().__init__()
+
+    def load_config(self) -> None:
+        http = self.settings.http
+        options: dict[str, Any] = {
+            "bind": f"{bracketed(http.host)}:{http.port}",
+            "workers": http.workers,
+            "worker_class": "gthread",
+            "threads": http.threads,
+            "keepalive": KEEP_ALIVE_SECONDS,
+            # A request may wait 30 s for a run's end; longer than that its process is stuck.
+            "timeout": 60,
+            "graceful_timeout": 10,
+            "backlog": 1024,
+            # The heartbeat file must not be on a disk that can block.
+            # https://docs.gunicorn.org/en/stable/faq.html#how-do-i-avoid-gunicorn-excessively-blocking-in-os-fchmod
+            "worker_tmp_dir": str(SHARED_MEMORY) if SHARED_MEMORY.is_dir() else None,
+            "logger_class": f"{__name__}.Log",
+            # A socket in the user's home that two fleets would fight over, for commands that nobody uses.
+            "control_socket_disable": True,
+            "limit_request_line": 4096,
+            "limit_request_fields": 50,
+            "limit_request_field_size": 8190,
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        configure(self.settings.log.level, self.settings.log.format, "web")
+        return create_app(core(self.settings, self.database_url, self.redis_url, "web"))
+
+
+def bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def serve(settings: Settings, database_url: str, redis_url: str) -> None:
+    """Serve until told to stop."""
+    Web(settings, database_url, redis_url).run()

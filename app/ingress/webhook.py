@@ -1,0 +1,133 @@
+"""The webhook adapter's routes."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from flask import Blueprint, Response, current_app, jsonify, request
+
+from app.adapters.webhook.parse import Body, inbound_of, parse_body
+from app.adapters.webhook.reply_rules import check_reply_url
+from app.adapters.webhook.verify import verify
+from app.bootstrap import Core
+from app.clock import uuid7
+from app.config.settings import WebhookAdapter as Settings
+from app.errors import Refused
+from app.inbox import Accepted, accept
+from app.ingress.runs import Standing, Waiting, standings
+
+MOST_SECONDS = 30.0
+
+blueprint = Blueprint("webhook", __name__)
+
+
+@blueprint.post("/webhook/<name>")
+@blueprint.post("/webhook/<name>/messages")
+def start_or_continue(name: str) -> tuple[Response, int]:
+    return take_in(name, None)
+
+
+@blueprint.post("/webhook/<name>/threads/<thread>/messages")
+def continue_thread(name: str, thread: str) -> tuple[Response, int]:
+    return take_in(name, thread)
+
+
+@blueprint.get("/webhook/<name>/threads/<thread>/runs/<run>")
+def show_run(name: str, thread: str, run: str) -> tuple[Response, int]:
+    settings = authorised(name)
+    run_id = uuid_of(run)
+    found = standings(core().db, [run_id]).get(run_id)
+    if found is None or found.adapter != settings.name or found.thread_key != thread:
+        raise Refused("there is no such run in this thread", status=404)
+    if not found.finished:
+        found = waiting().wait(run_id, wait_seconds()) or found
+    return jsonify(outcome(found)), 200
+
+
+def take_in(name: str, path_thread: str | None) -> tuple[Response, int]:
+    settings = authorised(name)
+    body = parse_body(body_bytes(settings.max_body_bytes))
+    if body.reply_url is not None:
+        check_reply_url(body.reply_url, settings)
+    run = uuid7()
+    inbound = inbound_of(body, agent=settings.agent, adapter=settings.name, run=run, path_thread=path_thread)
+    accepted = accept(
+        core().db,
+        inbound,
+        turn_id=run,
+        max_in_flight=settings.max_in_flight,
+        reject_busy=core().settings.task.busy == "reject",
+    )
+    if not accepted.duplicate:
+        core().wakes.thread(accepted.thread_id)
+    return answer(body, accepted)
+
+
+def answer(body: Body, accepted: Accepted) -> tuple[Response, int]:
+    ended = waiting().wait(accepted.turn_id, body.timeout_ms / 1000) if body.sync else None
+    if ended is not None:
+        return jsonify(outcome(ended)), 200
+    running = {"ok": True, "threadId": accepted.thread_key, "runId": str(accepted.turn_id), "status": "running"}
+    return jsonify(running), 202
+
+
+def outcome(standing: Standing) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "ok": True,
+        "threadId": standing.thread_key,
+        "runId": str(standing.run),
+        "status": standing.status,
+    }
+    if standing.finished:
+        shown["text"] = standing.text
+        if standing.files:
+            shown["attachments"] = list(standing.files)
+    return shown
+
+
+def authorised(name: str) -> Settings:
+    """The adapter, once the request proved that it may use it. Nothing of the body is looked at before."""
+    for settings in core().settings.adapters:
+        if settings.name == name and isinstance(settings, Settings):
+            verify(dict(request.headers), current_app.extensions["heyfleet_secrets"][name])
+            return settings
+    raise Refused(f"there is no webhook adapter named {name!r}", status=404)
+
+
+def body_bytes(most: int) -> bytes:
+    """The body, read only as far as it may be long: the length that a caller names proves nothing."""
+    if request.content_length is not None and request.content_length > most:
+        raise Refused(f"the body is longer than {most} bytes", status=413)
+    raw = request.stream.read(most + 1)
+    if len(raw) > most:
+        raise Refused(f"the body is longer than {most} bytes", status=413)
+    return raw
+
+
+def wait_seconds() -> float:
+    value = request.args.get("wait", "0")
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= MOST_SECONDS:
+        raise Refused(f"wait must be a number of seconds from 0 to {MOST_SECONDS:g}, not {value!r}")
+    return seconds
+
+
+def uuid_of(run: str) -> UUID:
+    try:
+        return UUID(run)
+    except ValueError as error:
+        raise Refused("there is no such run in this thread", status=404) from error
+
+
+def core() -> Core:
+    found: Core = current_app.extensions["heyfleet"]
+    return found
+
+
+def waiting() -> Waiting:
+    found: Waiting = current_app.extensions["heyfleet_waiting"]
+    return found

@@ -1,0 +1,197 @@
+"""The services of a worker process and of a runner process, put together."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from app import calls, runners
+from app.agent.prompt import system_prompt
+from app.agent.watch import LiveAgents
+from app.bootstrap import Core, Drafts, core, keeper_of
+from app.calls import Place
+from app.config.load import Loaded
+from app.config.settings import Settings
+from app.config.watch import LiveSettings
+from app.db import Database
+from app.deliveries import Outbox, deliver
+from app.errors import Permanent
+from app.hosting.lane import Host
+from app.hosting.operations import Limits
+from app.hosting.warm import Warm
+from app.leases import Keeper
+from app.llm.registry import Models
+from app.runtimes.registry import open_runtimes, workspace_id
+from app.sweep import Sweeper
+from app.tools.registry import tools_of
+from app.turns.services import Persona, TurnServices, Unconfigured
+
+log = structlog.get_logger()
+
+# Turns wait for their models without a connection; this many are at their statements at once.
+WORKER_CONNECTIONS = 12
+RUNNER_CONNECTIONS = 8
+HEARTBEAT_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerServices:
+    """What a worker process works with."""
+
+    core: Core
+    keeper: Keeper
+    sweeper: Sweeper
+    turns: TurnServices
+    outbox: Outbox
+    personas: Personas
+    draining: threading.Event
+
+    def start(self) -> None:
+        self.keeper.start()
+        self.sweeper.start()
+
+    def close(self) -> None:
+        self.sweeper.close()
+        self.keeper.close()
+        self.core.close()
+
+
+class Personas:
+    """The agents as they are now, with their models and tools."""
+
+    def __init__(self, live: LiveSettings, db: Database) -> None:
+        self.live = live
+        self.db = db
+        self._made: tuple[Settings, LiveAgents, Models] | None = None
+
+    def get(self, agent_id: str) -> Persona:
+        """Raises Refused for an agent that isn't configured, ConfigError where its folder was never any good."""
+        settings, agents, models = self._parts()
+        spec = agents.get(agent_id)
+        tools = tools_of(self.db, spec.tools, settings.builtin_tools)
+        specs = [tool.spec for tool in tools.values()]
+        return Persona(models.get(spec.model), tools, lambda context: system_prompt(spec, specs, context))
+
+    def reload(self) -> None:
+        """Read heyfleet.yaml and every agent folder anew at their next use."""
+        self.live.reload()
+        self._made = None
+
+    def _parts(self) -> tuple[Settings, LiveAgents, Models]:
+        settings, made = self.live.get(), self._made
+        if made is None or made[0] is not settings:
+            # Two threads may both make them once; either is as good.
+            made = self._made = (settings, LiveAgents(settings), Models(settings))
+        return made
+
+
+def worker_services(loaded: Loaded, database_url: str, redis_url: str) -> WorkerServices:
+    """The services of a worker process."""
+    settings = loaded.settings
+    base = core(settings, database_url, redis_url, "worker", pool_size=WORKER_CONNECTIONS)
+    keeper = keeper_of(settings, database_url, "worker")
+    draining = threading.Event()
+    live = LiveSettings(loaded)
+    personas = Personas(live, base.db)
+    outbox = Outbox(
+        base.db, keeper, lambda name: base.adapters.get(name) or Unconfigured(name), settings.delivery, draining
+    )
+    turns = TurnServices(
+        current=live.get,
+        db=base.db,
+        keeper=keeper,
+        wakes=base.wakes,
+        adapters=base.adapters,
+        persona=personas.get,
+        publish_draft=Drafts(redis_url).publish,
+        deliver=lambda destination: deliver(outbox, destination),
+        draining=draining,
+    )
+    sweeper = Sweeper(base.db, keeper, base.wakes, every=settings.lease.sweep)
+    return WorkerServices(base, keeper, sweeper, turns, outbox, personas, draining)
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerServices:
+    """What a runner process works with."""
+
+    core: Core
+    keeper: Keeper
+    host: Host
+    runner: str
+    instance: str
+    runtimes: Sequence[str]
+    workspace: str | None
+
+    def start(self) -> None:
+        calls.seed_slots(self.core.db, self.core.settings.runtime.max_concurrent)
+        runners.register(
+            self.core.db,
+            runner=self.runner,
+            instance=self.instance,
+            runtimes=self.runtimes,
+            capacity=self.core.settings.runner.threads,
+            workspace=self.workspace,
+        )
+        self.keeper.start()
+
+    def close(self) -> None:
+        runners.stopped(self.core.db, self.runner, self.instance)
+        self.keeper.close()
+        self.host.warm.close()
+        self.core.close()
+
+
+def runner_services(loaded: Loaded, database_url: str, redis_url: str) -> RunnerServices:
+    """The services of a runner process. Raises Permanent where this machine can't offer a runtime, with the cure."""
+    settings = loaded.settings
+    names = list(settings.runner.runtimes or [settings.runtime.name])
+    runtimes = open_runtimes(names, settings.runtime)
+    folder = any(not runtime.portable for runtime in runtimes.values())
+    workspace = workspace_id(settings.runtime.workspace) if folder else None
+    base = core(settings, database_url, redis_url, "runner", pool_size=RUNNER_CONNECTIONS)
+    keeper = keeper_of(settings, database_url, "runner")
+    runner = settings.runner.id or kept_id(settings.state_dir / "runner-id")
+
+    def place(runtime: str) -> Place:
+        return Place(
+            runner=runner,
+            workspace=None if runtimes[runtime].portable else workspace,
+            max_concurrent=settings.runtime.max_concurrent,
+            side_by_side=settings.runtime.max_concurrent_per_chat,
+            ttl=settings.lease.ttl,
+        )
+
+    host = Host(
+        db=base.db,
+        keeper=keeper,
+        wakes=base.wakes,
+        runtimes=runtimes,
+        warm=Warm(),
+        place=place,
+        limits=Limits(settings.runtime.timeout, settings.attachments.max_bytes),
+        draining=threading.Event(),
+    )
+    return RunnerServices(base, keeper, host, runner, secrets.token_hex(8), names, workspace)
+
+
+def kept_id(path: Path) -> str:
+    """This machine's runner id: made at the first start, then the same for ever."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        kept = path.read_text().strip()
+        if not kept:
+            raise Permanent(f"{path} is empty: delete it, and a new id is made") from None
+        return kept
+    with os.fdopen(descriptor, "w") as file:
+        made = f"runner-{secrets.token_hex(4)}"
+        file.write(made)
+    return made
