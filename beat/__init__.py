@@ -1,0 +1,1 @@
+"""Celery beat with heyfleet's scheduler: any number may run, one leads."""

@@ -1,0 +1,1 @@
+"""Celery entry points, thin: each task takes one lane's id, and the lane's row says what there is to do."""
