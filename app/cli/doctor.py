@@ -1,0 +1,118 @@
+"""`heyfleet doctor`: what is wrong with this set-up, and the cure."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import redis
+import typer
+from redis.exceptions import RedisError
+
+from app.agent.folder import load_agent
+from app.cli.context import AsJson, Stop
+from app.config.settings import Settings, WebhookAdapter
+from app.db import Database
+from app.errors import ConfigError, HeyfleetError
+from app.log import configure
+from app.migrate import pending
+from app.runtimes.registry import open_runtimes
+from app.services.addresses import Addresses, resolve
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    level: str
+    """`ok`, `warning` or `error`."""
+    said: str
+
+
+def doctor(context: typer.Context, as_json: AsJson = False) -> None:
+    """Look at configuration, agents, Postgres, Redis and runtimes; exit code 1 where something is wrong."""
+    configure("error", "console", "cli")
+    findings = examine(context.obj.settings)
+    if as_json:
+        sys.stdout.write(
+            json.dumps([{"what": f.what, "level": f.level, "said": f.said} for f in findings], indent=2) + "\n"
+        )
+    else:
+        sys.stdout.writelines(f"{f.level:<8} {f.what}: {f.said}\n" for f in findings)
+    if any(finding.level == "error" for finding in findings):
+        raise Stop(1)
+
+
+def examine(read: Callable[[], Settings]) -> list[Finding]:
+    try:
+        settings = read()
+    except ConfigError as error:
+        return [Finding("config", "error", problem) for problem in error.problems]
+    found = [Finding("config", "ok", "read without an error"), *agents(settings), *runtimes(settings), *risks(settings)]
+    try:
+        addresses = resolve(settings)
+    except HeyfleetError as error:
+        return [*found, Finding("services", "error", error.message)]
+    return [*found, postgres(addresses), redis_server(addresses)]
+
+
+def agents(settings: Settings) -> list[Finding]:
+    found = []
+    for name, agent in settings.agents.items():
+        try:
+            spec = load_agent(name, agent)
+        except ConfigError as error:
+            found += [Finding(f"agent {name}", "error", problem) for problem in error.problems]
+        else:
+            found.append(Finding(f"agent {name}", "ok", f"model {spec.model}, {len(spec.tools)} tools of its own"))
+    return found
+
+
+def runtimes(settings: Settings) -> list[Finding]:
+    names = list(settings.runner.runtimes or [settings.runtime.name])
+    try:
+        open_runtimes(names, settings.runtime)
+    except HeyfleetError as error:
+        return [Finding("runtime", "error", error.message)]
+    return [Finding("runtime", "ok", f"{', '.join(names)} can run here")]
+
+
+def risks(settings: Settings) -> list[Finding]:
+    found = []
+    if settings.runtime.name in ("host", "guarded"):
+        found.append(
+            Finding("runtime", "warning", f"{settings.runtime.name} runs commands on this machine, unisolated")
+        )
+    if settings.http.host not in ("127.0.0.1", "localhost", "::1"):
+        found.append(Finding("http", "warning", f"listens on {settings.http.host}: put TLS in front of it"))
+    for adapter in settings.adapters:
+        if isinstance(adapter, WebhookAdapter) and adapter.unsafe_reply_http:
+            found.append(Finding(f"adapter {adapter.name}", "warning", "unsafe_reply_http sends callbacks unencrypted"))
+        if isinstance(adapter, WebhookAdapter) and adapter.secret is None:
+            said = "its secret was made here, under state_dir: set one where the fleet has several machines"
+            found.append(Finding(f"adapter {adapter.name}", "warning", said))
+    return found
+
+
+def postgres(addresses: Addresses) -> Finding:
+    db = Database(addresses.database_url, name="cli", pool_size=1)
+    try:
+        if pending(db):
+            return Finding("postgres", "error", "migrations are pending: run heyfleet db migrate")
+    except HeyfleetError as error:
+        return Finding("postgres", "error", f"{error.message}: {error.detail.strip()}")
+    return Finding("postgres", "ok", "reachable and up to date")
+
+
+def redis_server(addresses: Addresses) -> Finding:
+    client = redis.Redis.from_url(addresses.redis_url, socket_timeout=2, socket_connect_timeout=2)
+    try:
+        policy = client.config_get("maxmemory-policy")
+    except RedisError as error:
+        return Finding("redis", "error", f"out of reach: {error}")
+    if isinstance(policy, dict) and policy.get("maxmemory-policy") != "noeviction":
+        return Finding("redis", "warning", "set maxmemory-policy to noeviction: eviction breaks Celery's queues")
+    return Finding("redis", "ok", "reachable")

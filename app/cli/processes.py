@@ -1,0 +1,86 @@
+"""The verbs that start processes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version as package_version
+from pathlib import Path
+
+import typer
+
+from app.cli.services import services as run_services
+from app.config.settings import Settings, WebhookAdapter
+from app.errors import Refused
+from app.ingress.serve import serve
+from app.log import configure
+from app.migrate import migrate
+from app.report import report_errors
+from app.services.addresses import wait_for
+
+PROCFILE = Path(__file__).resolve().parents[2] / "Procfile"
+
+
+def start() -> None:
+    """Start the whole fleet on this machine, in the foreground; Ctrl-C ends it."""
+    honcho = Path(sys.executable).with_name("honcho")
+    if not honcho.exists() or not PROCFILE.exists():
+        raise Refused(
+            f"{honcho if not honcho.exists() else PROCFILE} is missing: start from a checkout, with make start"
+        )
+    # The Procfile names programs of this environment.
+    path = f"{honcho.parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    os.execve(honcho, [str(honcho), "start", "-f", str(PROCFILE), "-d", str(Path.cwd())], {**os.environ, "PATH": path})  # noqa: S606
+
+
+def web(context: typer.Context) -> None:
+    """Serve the ingress (a line of the Procfile)."""
+    settings = context.obj.settings()
+    configure(settings.log.level, settings.log.format, "web")
+    report_errors(settings, "web")
+    addresses = wait_for(settings)
+    serve(settings, addresses.database_url, addresses.redis_url)
+
+
+def services(context: typer.Context) -> None:
+    """Run the embedded Postgres and Redis, migrate, and say where everything is (a line of the Procfile)."""
+    settings = context.obj.settings()
+    configure(settings.log.level, settings.log.format, "services")
+    run_services(settings, migrate, lambda: banner(settings))
+
+
+def version() -> None:
+    """Print the version."""
+    sys.stdout.write(f"heyfleet {package_version('heyfleet')}\n")
+
+
+def banner(settings: Settings) -> str:
+    """Where everything is, and what to try next."""
+    url = f"http://{settings.http.host}:{settings.http.port}"
+    lines = [
+        "",
+        "heyfleet is up.",
+        "",
+        f"  Ingress  {url}   (health: {url}/ready, figures: {url}/metrics)",
+        f"  Flower   http://{settings.flower.host}:{settings.flower.port}",
+        f"  State    {settings.state_dir}",
+        "",
+        "Try next, in another terminal:",
+        "",
+        "  .venv/bin/heyfleet chat",
+    ]
+    for adapter in settings.adapters:
+        if isinstance(adapter, WebhookAdapter):
+            lines += ["", *curl(settings, adapter, url)]
+            break
+    return "\n".join([*lines, ""])
+
+
+def curl(settings: Settings, adapter: WebhookAdapter, url: str) -> list[str]:
+    made = settings.state_dir / "secrets" / adapter.name
+    secret = f"$(cat {made})" if adapter.secret is None else "$SECRET"
+    return [
+        f"  curl {url}/webhook/{adapter.name} \\",
+        f'    -H "Authorization: Bearer {secret}" \\',
+        '    -d \'{"user": "ada", "text": "hello", "sync": true}\'',
+    ]

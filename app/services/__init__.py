@@ -1,0 +1,1 @@
+"""Embedded Postgres and Redis for local runs, and the addresses of both, embedded or not."""
