@@ -1,0 +1,225 @@
+"""A whole fleet of real processes for a test: started, killed and asked as an operator and a caller would."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from app.db import Database
+
+SECRET = "a secret of the tests"
+COMMANDS = {
+    "web": [sys.executable, "-m", "app.cli.main", "web"],
+    "worker": [sys.executable, "-m", "workers", "worker"],
+    "runner": [sys.executable, "-m", "workers", "runner"],
+    "beat": [sys.executable, "-m", "beat"],
+}
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+FAST = {"lease": {"ttl": "3s", "renew": "1s", "sweep": "500ms"}, "drain": "5s"}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class Process:
+    """One process of the fleet."""
+
+    kind: str
+    popen: subprocess.Popen[bytes]
+    log: Path
+    port: int = 0
+    env: dict[str, str] = field(default_factory=dict)
+    """What it was started with and another of its kind was not."""
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        self.popen.kill()
+        self.popen.wait()
+
+    def stop(self, seconds: float = 30) -> int:
+        """SIGTERM, and wait for its end. Its exit code."""
+        self.popen.send_signal(signal.SIGTERM)
+        return self.popen.wait(seconds)
+
+    @property
+    def alive(self) -> bool:
+        return self.popen.poll() is None
+
+
+@dataclass
+class Fleet:
+    """Processes that share a configuration, a database and a Redis."""
+
+    folder: Path
+    database_url: str
+    redis_url: str
+    config: dict[str, Any] = field(default_factory=dict)
+    processes: list[Process] = field(default_factory=list)
+    started: int = 0
+
+    def __post_init__(self) -> None:
+        webhook = {
+            "kind": "webhook",
+            "name": "internal",
+            "secret": SECRET,
+            "reply_hosts": ["127.0.0.1"],
+            "unsafe_reply_http": True,
+            **self.config.pop("webhook", {}),
+        }
+        whole = {
+            **FAST,
+            "adapters": [webhook, {"kind": "local", "name": "local"}],
+            "state_dir": str(self.folder / "state"),
+            **self.config,
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "heyfleet.yaml").write_text(yaml.safe_dump(whole))
+        self.db = Database(self.database_url, name="test", pool_size=4)
+
+    # --- processes
+
+    def start(self, kind: str, **env: str) -> Process:
+        """Start a process; `ready` waits for what it has to be able to do."""
+        self.started += 1
+        port = free_port() if kind == "web" else 0
+        own = {"HEYFLEET_HTTP__PORT": str(port or 1), "HEYFLEET_RUNNER__ID": f"runner-{self.started}", **env}
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+            "PYTHONPATH": str(REPOSITORY),
+            "HEYFLEET_CONFIG": str(self.folder / "heyfleet.yaml"),
+            "DATABASE_URL": self.database_url,
+            "REDIS_URL": self.redis_url,
+            **own,
+        }
+        log = self.folder / f"{kind}-{self.started}.log"
+        with log.open("wb") as output:
+            popen = subprocess.Popen(
+                COMMANDS[kind],
+                cwd=self.folder,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # so that `close` finds what it started
+            )
+        process = Process(kind, popen, log, int(own["HEYFLEET_HTTP__PORT"]) if kind == "web" else 0, own)
+        self.processes.append(process)
+        return process
+
+    def again(self, process: Process) -> Process:
+        """Start what ended, on the same port and under the same id, as a supervisor would."""
+        return self.start(process.kind, **process.env)
+
+    def up(self, **counts: int) -> Fleet:
+        """Start so many of each kind, and wait until the webs answer."""
+        for kind, count in counts.items():
+            for _ in range(count):
+                self.start(kind)
+        for process in self.of("web"):
+            self.ready(process)
+        return self
+
+    def of(self, kind: str) -> list[Process]:
+        return [process for process in self.processes if process.kind == kind and process.alive]
+
+    def ready(self, web: Process, seconds: float = 30) -> None:
+        wait_until(
+            lambda: self.get(web, "/ready")[0] == 200, seconds, f"{web.log} is not ready:\n{web.log.read_text()}"
+        )
+
+    def close(self) -> None:
+        for process in self.processes:
+            # gunicorn's children outlive it by a moment, and the group lives as long as they do.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.popen.pid, signal.SIGKILL)
+        for process in self.processes:
+            process.popen.wait()
+        self.db.close()
+
+    # --- as a caller
+
+    def get(self, web: Process, path: str) -> tuple[int, dict[str, Any]]:
+        return self.request(web, "GET", path)
+
+    def post(self, text: str, *, web: Process | None = None, thread: str | None = None, **body: Any) -> dict[str, Any]:
+        """Post a message; the answer's body. Fails unless it was accepted."""
+        path = f"/webhook/internal/threads/{thread}/messages" if thread else "/webhook/internal"
+        status, answer = self.request(web or self.of("web")[0], "POST", path, {"user": "ada", "text": text, **body})
+        assert status in (200, 202), (status, answer)
+        return answer
+
+    def request(
+        self, web: Process, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, dict[str, Any]]:
+        """One request with the secret; (0, {}) where nobody answers."""
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else None
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{web.port}{path}",
+            data=raw,
+            method=method,
+            headers={"Authorization": f"Bearer {SECRET}", "Content-Type": "application/json", **(headers or {})},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                return response.status, json.loads(response.read() or b"{}")
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read() or b"{}")
+        except (OSError, ValueError):
+            return 0, {}
+
+    def run(self, accepted: dict[str, Any], wait: float = 0, web: Process | None = None) -> dict[str, Any]:
+        """How a run stands."""
+        path = f"/webhook/internal/threads/{accepted['threadId']}/runs/{accepted['runId']}?wait={wait}"
+        return self.get(web or self.of("web")[0], path)[1]
+
+    def finished(self, accepted: dict[str, Any], seconds: float = 30) -> dict[str, Any]:
+        """The run's outcome, waiting for its end."""
+        found: dict[str, Any] = {}
+
+        def ended() -> bool:
+            found.update(self.run(accepted, wait=1))
+            return found.get("status") not in (None, "running")
+
+        wait_until(ended, seconds, lambda: f"the run did not end: {found}\n{self.logs()}")
+        return found
+
+    # --- as an operator
+
+    def sql(self, statement: str, **params: Any) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in self.db.rows(statement, params)]
+
+    def logs(self, last: int = 40) -> str:
+        """The end of each process's log, for a failure's message."""
+        return "\n".join(
+            f"--- {process.log.name}\n" + "\n".join(process.log.read_text(errors="replace").splitlines()[-last:])
+            for process in self.processes
+        )
+
+
+def wait_until(happened: Callable[[], bool], seconds: float, message: str | Callable[[], str]) -> None:
+    """Look again and again until it happened; fails with the message after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > deadline:
+            raise AssertionError(message() if callable(message) else message)
+        time.sleep(0.05)
