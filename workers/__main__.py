@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import sys
 
+from app.config.load import load
+from app.errors import ConfigError, HeyfleetError
 from app.log import configure
 from app.report import report_errors
 from app.services.addresses import wait_for
-
-from app.config.load import load
-from app.errors import ConfigError, HeyfleetError
 from workers import flower, runner, worker
 
 PROCESSES = {"worker": worker.run, "runner": runner.run, "flower": flower.run}

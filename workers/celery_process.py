@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Sequence
 
 import structlog
 from celery import Celery, signals
+
+from app.errors import Transient
 
 log = structlog.get_logger()
 
@@ -20,16 +23,18 @@ def run_celery(app: Celery, *, name: str, queues: Sequence[str], threads: int) -
     def keep_ours(**_: object) -> None:
         log.debug("celery_logging_left_alone")
 
-    app.worker_main(
-        [
-            "worker",
-            # Threads: a turn mostly waits on its model, and one event loop serves all of a process's requests.
-            "--pool=threads",
-            f"--concurrency={threads}",
-            f"--queues={','.join(queues)}",
-            f"--hostname={name}@{socket.gethostname()}",
-            # Both have been seen to stop workers from consuming after a reconnect (celery#8030, celery#8091).
-            "--without-gossip",
-            "--without-mingle",
-        ]
+    worker = app.Worker(
+        # Threads: a turn mostly waits on its model, and one event loop serves all of a process's requests.
+        pool_cls="threads",
+        concurrency=threads,
+        queues=list(queues),
+        # A name for each process: of two workers of one name, Celery's remote control knows only one.
+        hostname=f"{name}-{os.getpid()}@{socket.gethostname()}",
+        # Both have been seen to stop workers from consuming after a reconnect (celery#8030, celery#8091).
+        without_gossip=True,
+        without_mingle=True,
+        quiet=True,
     )
+    worker.start()
+    if worker.exitcode:
+        raise Transient(f"the Celery worker ended with {worker.exitcode}")

@@ -236,7 +236,10 @@ class Web:
 def shut_down(settings: Settings, servers: Mapping[Server, Embedded], stop: Stop) -> None:
     """Stop the servers once the other processes have let go of them, or have had the time to."""
     until = time.monotonic() + LET_GO_SECONDS
-    while not stop.hurry and time.monotonic() < until and any(server.clients() for server in servers.values()):
+    while (left := sum(server.clients() for server in servers.values())) and not stop.hurry:
+        if time.monotonic() >= until:
+            log.warning("stopping_under_clients", connections=left)
+            break
         time.sleep(0.05)
     with ThreadPoolExecutor(max_workers=len(servers)) as pool:
         for _ in pool.map(lambda server: server.stop(STOP_SECONDS), servers.values()):

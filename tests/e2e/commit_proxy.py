@@ -10,11 +10,12 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 WRITES = ("INSERT", "UPDATE", "DELETE")
-# The sweeper's own bookkeeping is no commit of a turn.
-NOT_OF_A_TURN = (" role ", "runner SET", "INTO runner", "INTO slot")
+# Neither the sweeper's bookkeeping nor the renewal of leases is a commit of a turn.
+NOT_OF_A_TURN = (" role ", "INTO role", "runner SET", "INTO runner", "INTO slot", "AS mine", "slot SET held_until")
 
 
 @dataclass
@@ -72,7 +73,16 @@ class CommitProxy:
                 answers.start()
                 connection.questions(self)
             except OSError:
-                return  # one side is gone: so is the connection
+                pass  # one side is gone: so is the connection
+            finally:
+                # As the kernel does for a process that is gone; close() alone would wait for the thread that reads.
+                hang_up(client)
+                hang_up(server)
+
+
+def hang_up(connection: socket.socket) -> None:
+    with suppress(OSError):  # it is closed already
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 class Connection:
@@ -117,6 +127,7 @@ class Connection:
                 kind, body = self.message(self.server)
                 if kind == b"Z" and self.kill_when_ready.is_set():
                     proxy.kill()
+                    hang_up(self.server)
                     return
                 if not self.kill_when_ready.is_set():
                     self.client.sendall(kind + struct.pack("!I", len(body) + 4) + body)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -149,8 +148,8 @@ class Fleet:
 
     def close(self) -> None:
         for process in self.processes:
-            # gunicorn's children outlive it by a moment, and the group lives as long as they do.
-            with contextlib.suppress(ProcessLookupError):
+            if process.alive:
+                # With its children: gunicorn's outlive it by a moment. Its group is its own, and not yet anybody else's.
                 os.killpg(process.popen.pid, signal.SIGKILL)
         for process in self.processes:
             process.popen.wait()

@@ -35,7 +35,9 @@ def test_replies_and_calls(fleet: Fleet) -> None:
     three = fleet.post('count [[tools=3 command="echo x >> f; wc -l < f"]]', sync=True)
     assert three["status"] == "done", fleet.logs()
     assert [row[0] for row in fleet.sql("SELECT result FROM call ORDER BY created_at")] == ["1", "2", "3"]
-    assert fleet.sql("SELECT count(*) FROM step JOIN turn ON turn.id = turn_id WHERE turn.id = :run", run=three["runId"]) == [(4,)]
+    assert fleet.sql(
+        "SELECT count(*) FROM step JOIN turn ON turn.id = turn_id WHERE turn.id = :run", run=three["runId"]
+    ) == [(4,)]
     assert fleet.sql("SELECT count(*) FROM step WHERE input_tokens > 0 AND output_tokens > 0") == [(5,)]
 
 

@@ -6,10 +6,17 @@ import base64
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+from app.cancel import cancel
 from tests.e2e.conftest import MakeFleet
 from tests.e2e.fleet import wait_until
 from tests.fakes.receiver import Receiver
+
+
+def on_host(tmp_path: Path) -> dict[str, Any]:
+    """Commands that leave traces outside of their sandbox."""
+    return {"runtime": {"name": "host", "workspace": str(tmp_path / "ws")}}
 
 
 def test_a_message_is_answered_by_callback_and_by_polling(make_fleet: MakeFleet, receiver: Receiver) -> None:
@@ -21,7 +28,13 @@ def test_a_message_is_answered_by_callback_and_by_polling(make_fleet: MakeFleet,
     assert ended["status"] == "done"
     assert "hello" in ended["text"]
     assert receiver.wait_for(1) == [
-        {"ok": True, "threadId": accepted["threadId"], "runId": accepted["runId"], "status": "done", "text": ended["text"]}
+        {
+            "ok": True,
+            "threadId": accepted["threadId"],
+            "runId": accepted["runId"],
+            "status": "done",
+            "text": ended["text"],
+        }
     ]
     assert not receiver.problems
     again = fleet.post("hello", replyUrl=receiver.url, eventId="one")
@@ -93,7 +106,9 @@ def test_the_same_event_at_two_webs_at_once_is_one_turn(make_fleet: MakeFleet, r
 def test_a_killed_worker_s_turn_goes_on_in_another(make_fleet: MakeFleet, tmp_path: Path, receiver: Receiver) -> None:
     """The only worker dies while the command of its turn runs; no step and no command is done twice."""
     counter = tmp_path / "counter"
-    fleet = make_fleet(web=1, worker=1, runner=1, config={"runtime": {"name": "host", "workspace": str(tmp_path / "ws")}})
+    fleet = make_fleet(
+        web=1, worker=1, runner=1, config={"runtime": {"name": "host", "workspace": str(tmp_path / "ws")}}
+    )
     accepted = fleet.post(f"run: echo x >> {counter}; sleep 2; echo slept", replyUrl=receiver.url)
     wait_until(counter.exists, 20, fleet.logs)
     fleet.of("worker")[0].kill()
@@ -107,7 +122,9 @@ def test_a_killed_worker_s_turn_goes_on_in_another(make_fleet: MakeFleet, tmp_pa
 
 def test_a_killed_runner_s_command_is_reported_and_not_run_again(make_fleet: MakeFleet, tmp_path: Path) -> None:
     counter = tmp_path / "counter"
-    fleet = make_fleet(web=1, worker=1, runner=1, config={"runtime": {"name": "host", "workspace": str(tmp_path / "ws")}})
+    fleet = make_fleet(
+        web=1, worker=1, runner=1, config={"runtime": {"name": "host", "workspace": str(tmp_path / "ws")}}
+    )
     accepted = fleet.post(f"run: echo x >> {counter}; sleep 60")
     wait_until(counter.exists, 20, fleet.logs)
     fleet.of("runner")[0].kill()
@@ -121,7 +138,9 @@ def test_a_killed_runner_s_command_is_reported_and_not_run_again(make_fleet: Mak
 
 def test_sigterm_lets_turns_go_on_elsewhere(make_fleet: MakeFleet, tmp_path: Path) -> None:
     """A rolling restart delays a turn and never fails it."""
-    fleet = make_fleet(web=1, worker=1, runner=1, config={"runtime": {"name": "host", "workspace": str(tmp_path / "ws")}})
+    fleet = make_fleet(
+        web=1, worker=1, runner=1, config={"runtime": {"name": "host", "workspace": str(tmp_path / "ws")}}
+    )
     accepted = [fleet.post(f"run: sleep 1; echo turn {number}") for number in range(5)]
     old = fleet.of("worker")[0]
     fleet.start("worker")
@@ -133,12 +152,12 @@ def test_sigterm_lets_turns_go_on_elsewhere(make_fleet: MakeFleet, tmp_path: Pat
 
 
 def test_cancel_ends_a_command_and_its_children_within_a_second(make_fleet: MakeFleet, tmp_path: Path) -> None:
-    fleet = make_fleet(web=1, worker=1, runner=1, config={"runtime": {"name": "host", "workspace": str(tmp_path / "ws")}})
+    fleet = make_fleet(
+        web=1, worker=1, runner=1, config={"runtime": {"name": "host", "workspace": str(tmp_path / "ws")}}
+    )
     alive = tmp_path / "alive"
     accepted = fleet.post(f"run: (while true; do date +%s%N > {alive}; sleep 0.05; done) & sleep 60")
     wait_until(alive.exists, 20, fleet.logs)
-    from app.cancel import cancel
-
     assert cancel(fleet.db, accepted["runId"], "grace")
     ended = fleet.finished(accepted, 10)
     assert ended["status"] == "cancelled"
@@ -150,7 +169,9 @@ def test_cancel_ends_a_command_and_its_children_within_a_second(make_fleet: Make
 
 
 def test_a_second_message_steers_the_running_turn(make_fleet: MakeFleet, tmp_path: Path, receiver: Receiver) -> None:
-    fleet = make_fleet(web=1, worker=1, runner=1, config={"runtime": {"name": "host", "workspace": str(tmp_path / "ws")}})
+    fleet = make_fleet(
+        web=1, worker=1, runner=1, config={"runtime": {"name": "host", "workspace": str(tmp_path / "ws")}}
+    )
     started = tmp_path / "started"
     first = fleet.post(f"run: touch {started}; sleep 1; echo first", replyUrl=receiver.url)
     wait_until(started.exists, 20, fleet.logs)
