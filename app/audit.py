@@ -9,11 +9,13 @@ from uuid import UUID
 from app.clock import uuid7
 from app.jsonb import dumps
 
+# DO NOTHING: a statement whose answer was lost is sent again, and its events may be there already.
 INSERT_EVENTS = """
     INSERT INTO event (id, trace, kind, thread_id, turn_id, data)
     SELECT e.id, e.trace, e.kind, {thread}, e.turn_id, coalesce(e.data, '{{}}')
     FROM {source}, jsonb_to_recordset(CAST(:events AS jsonb))
-        AS e (id uuid, trace text, kind text, thread_id uuid, turn_id uuid, data jsonb)"""
+        AS e (id uuid, trace text, kind text, thread_id uuid, turn_id uuid, data jsonb)
+    ON CONFLICT (id) DO NOTHING"""
 
 
 def insert_events(source: str, thread: str = "e.thread_id") -> str:

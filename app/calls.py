@@ -105,6 +105,7 @@ FINISH = f"""
         SELECT f.id, f.turn_id, 'out', f.name, f.media_type, decode(f.data, 'base64')
         FROM lane, jsonb_to_recordset(CAST(:files AS jsonb))
             AS f (id uuid, turn_id uuid, name text, media_type text, data text)
+        ON CONFLICT (id) DO NOTHING
     ) {AFTERWARDS}
     SELECT lane.generation, lane.lease_until IS NULL AS released,
         (SELECT jsonb_agg(thread_id) FROM counted WHERE open_calls <= 0) AS threads,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Row
 
 from app.audit import encoded, event, insert_events
 from app.clock import uuid7
@@ -40,7 +40,7 @@ ACCEPT = f"""
         ON CONFLICT (agent, adapter, team, key) DO UPDATE SET
             last_seq = thread.last_seq + 1, open_turns = thread.open_turns + 1,
             version = thread.version + 1, wake_at = now(), last_active_at = now()
-        RETURNING id, last_seq
+        RETURNING id, last_seq, open_turns
     ), asked AS (
         INSERT INTO turn (id, thread_id, seq, adapter, state, actor, trace, reply)
         SELECT :turn_id, id, last_seq, :adapter, 'queued', :actor, :trace, CAST(:reply AS jsonb) FROM home
@@ -53,7 +53,7 @@ ACCEPT = f"""
         FROM home, jsonb_to_recordset(CAST(:files AS jsonb))
             AS f (id uuid, name text, media_type text, data text, text text)
     ), noted AS ({insert_events("home", thread="home.id")})
-    SELECT id AS thread_id FROM home"""
+    SELECT id AS thread_id, open_turns FROM home"""
 
 FIRST = """
     SELECT turn.id AS turn_id, turn.thread_id, turn.trace, thread.key
@@ -62,10 +62,6 @@ FIRST = """
 
 THREAD_EXISTS = """
     SELECT 1 FROM thread WHERE agent = :agent AND adapter = :adapter AND team = :team AND key = :key"""
-
-LOCK_IF_BUSY = """
-    SELECT open_turns FROM thread
-    WHERE agent = :agent AND adapter = :adapter AND team = :team AND key = :key FOR UPDATE"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +93,10 @@ def accept(
     params = parameters(inbound, turn_id or uuid7(), max_in_flight)
     if reject_busy:
         with db.transaction() as connection:
-            refuse_if_busy(connection, params)
             found = connection.execute(compiled(ACCEPT), params).first()
+            # The thread's row is locked by now, so that of two messages at once only one finds it free.
+            if found is not None and found.open_turns > 1:
+                raise Refused("this thread is busy with an earlier message; try again when it is done", status=409)
     else:
         found = written(db, params)
     if found is None:
@@ -142,15 +140,6 @@ def parameters(inbound: Inbound, turn_id: UUID, max_in_flight: int) -> dict[str,
         "create_thread": inbound.create_thread,
         "max_in_flight": max_in_flight,
     }
-
-
-def refuse_if_busy(connection: Connection, params: dict[str, Any]) -> None:
-    """With the thread's row locked, so that of two messages at once only one finds it free."""
-    if connection.execute(compiled(FIRST), params).first():
-        return
-    found = connection.execute(compiled(LOCK_IF_BUSY), params).first()
-    if found and found.open_turns:
-        raise Refused("this thread is busy with an earlier message; try again when it is done", status=409)
 
 
 def accepted_before(db: Database, inbound: Inbound, params: dict[str, Any]) -> Accepted:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+import warnings
 from collections.abc import Sequence
 
 import structlog
 from celery import Celery, signals
+from celery.exceptions import SecurityWarning
 
 from app.errors import Transient
 
@@ -23,6 +25,8 @@ def run_celery(app: Celery, *, name: str, queues: Sequence[str], threads: int) -
     def keep_ours(**_: object) -> None:
         log.debug("celery_logging_left_alone")
 
+    # Celery warns of root because pickled messages could run anything; ours are JSON only.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     worker = app.Worker(
         # Threads: a turn mostly waits on its model, and one event loop serves all of a process's requests.
         pool_cls="threads",

@@ -37,7 +37,7 @@ def run(loaded: Loaded, database_url: str, redis_url: str) -> None:
             queue for name in services.runtimes for queue in (runtime_queue(name), runtime_queue(name, services.runner))
         ]
         try:
-            run_celery(app, name=f"runner-{services.runner}", queues=queues, threads=settings.runner.threads)
+            run_celery(app, name=services.runner, queues=queues, threads=settings.runner.threads)
         finally:
             services.close()
 

@@ -39,7 +39,7 @@ class Context:
         return load(self.config).settings
 
 
-class Stop(Exception):  # noqa: N818 (no error: the verb has said what it had to)
+class Stop(Exception):
     """End with this exit code."""
 
     def __init__(self, code: int) -> None:
@@ -85,6 +85,8 @@ def show(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json: 
 
 
 def one_line(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return json.dumps(value, default=plain)
     text = str(plain(value)) if value is not None else ""
     return " ".join(text.split())
 

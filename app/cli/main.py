@@ -17,6 +17,7 @@ app = typer.Typer(
     help="Chat agents that run on a fleet.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain lines: an error is one line, also in a log
     epilog="Exit codes: 0 done, 1 it failed (why is on stderr), 2 the command line is wrong.",
 )
 

@@ -130,4 +130,9 @@ def absolute(settings: Settings, folder: Path, environment: Environment) -> Sett
         for name, agent in settings.agents.items()
     }
     runtime = settings.runtime.model_copy(update={"workspace": at(settings.runtime.workspace)})
-    return settings.model_copy(update={"agents": agents, "runtime": runtime, "state_dir": at(settings.state_dir)})
+    log = settings.log
+    # Under honcho a process writes into a pipe that ends on a person's terminal.
+    if log.format == "auto" and "HONCHO_PROCESS_NAME" in environment.values:
+        log = log.model_copy(update={"format": "console"})
+    changed = {"agents": agents, "runtime": runtime, "state_dir": at(settings.state_dir), "log": log}
+    return settings.model_copy(update=changed)

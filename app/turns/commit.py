@@ -46,8 +46,9 @@ COMMIT = f"""
         UPDATE turn SET state = 'done', absorbed_by = :turn, started_at = now(), finished_at = now()
         FROM lane WHERE turn.id = ANY(CAST(:absorbed AS uuid[])) AND turn.state = 'queued'
     ), dropped AS (
-        UPDATE call SET state = 'cancelled', finished_at = now()
-        FROM lane WHERE :final AND call.turn_id = :turn AND call.state = 'queued'
+        UPDATE call SET finished_at = now(), state = CASE WHEN state = 'queued' THEN 'cancelled' ELSE 'interrupted' END
+        FROM lane WHERE :final AND call.turn_id = :turn
+            AND (call.state = 'queued' OR call.state = 'running' AND call.place = 'worker')
     ), stepped AS (
         INSERT INTO step (id, turn_id, n, model, input_tokens, output_tokens, cost, took_ms)
         SELECT s.id, :turn, s.n, s.model, s.input_tokens, s.output_tokens, s.cost, s.took_ms

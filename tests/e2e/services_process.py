@@ -50,7 +50,8 @@ class Services:
         self.state_dir = state_dir
         self.output = state_dir.parent / f"{uuid.uuid4().hex}.output"
         given = {"state_dir": str(state_dir), "http": {"port": 0}, **settings}
-        search = [REPOSITORY, *([packages] if packages else [])]
+        before = os.environ.get("PYTHONPATH")
+        search = [*([packages] if packages else []), REPOSITORY, *([before] if before else [])]
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", DRIVER, json.dumps(given)],

@@ -67,8 +67,10 @@ def folder_for_all() -> Iterator[Path]:
     """A folder that every user can enter: pytest's own are closed to the user that the servers run as for root."""
     made = Path(tempfile.mkdtemp(prefix="heyfleet-test-"))
     made.chmod(0o711)
-    yield made
-    shutil.rmtree(made)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made)
 
 
 def state_dir_in(folder: Path, name: str) -> Path:

@@ -1,0 +1,95 @@
+"""Redis and Postgres away: what is accepted is kept, what can't be kept is refused at once, and work goes on after."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from app.migrate import migrate
+from app.services.postgres import EmbeddedPostgres
+from app.services.redis import EmbeddedRedis
+from tests.conftest import FAST_POSTGRES, FAST_REDIS
+from tests.e2e.fleet import SECRET, Fleet, wait_until
+from tests.fakes.receiver import Receiver, receiving
+
+
+class Site:
+    """A fleet with servers of its own, that can be taken away."""
+
+    def __init__(self, folder: Path, fleet_folder: Path) -> None:
+        self.postgres = EmbeddedPostgres(folder / "outage-postgres", None, FAST_POSTGRES)
+        self.redis = EmbeddedRedis(folder / "outage-redis", None, FAST_REDIS)
+        self.postgres.start()
+        self.redis.start()
+        migrate(self.postgres.url)
+        self.fleet = Fleet(fleet_folder, self.postgres.url, self.redis.url)
+
+    def close(self) -> None:
+        self.fleet.close()
+        self.redis.stop()
+        self.postgres.stop()
+
+
+@pytest.fixture
+def site(servers_folder: Path, tmp_path: Path) -> Iterator[Site]:
+    found = Site(servers_folder, tmp_path)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving(SECRET) as found:
+        yield found
+
+
+def test_without_redis_messages_are_accepted_and_answered_after(site: Site, receiver: Receiver) -> None:
+    fleet = site.fleet.up(web=1, worker=1)
+    assert fleet.post("before", sync=True)["status"] == "done"
+    site.redis.stop()
+    web = fleet.of("web")[0]
+    began = time.monotonic()
+    accepted = [fleet.post(f"message {number}", replyUrl=receiver.url) for number in range(20)]
+    assert time.monotonic() - began < 20, "publishing held the requests up"
+    status, ready = fleet.get(web, "/ready")
+    assert status == 503
+    assert "out of reach" in ready["redis"]
+    assert ready["postgres"] == "ok"
+    site.redis.start()
+    receiver.wait_for(20, 60)
+    assert all(fleet.finished(one)["status"] == "done" for one in accepted)
+
+
+def test_a_flushed_redis_loses_no_message(site: Site, receiver: Receiver) -> None:
+    """A wake that is never sent: there is no worker yet, and Redis forgets all wakes."""
+    fleet = site.fleet.up(web=1)
+    for number in range(20):
+        fleet.post(f"message {number}", replyUrl=receiver.url)
+    redis.Redis.from_url(site.redis.url).flushall()
+    fleet.start("worker")
+    receiver.wait_for(20, 60)
+    assert fleet.sql("SELECT DISTINCT state FROM turn") == [("done",)]
+
+
+def test_without_postgres_requests_are_refused_and_nothing_is_half_done(site: Site) -> None:
+    fleet = site.fleet.up(web=1, worker=1, runner=1)
+    first = fleet.post("run: sleep 3; echo through", sync=False)
+    wait_until(lambda: fleet.sql("SELECT count(*) FROM call WHERE state = 'running'") == [(1,)], 20, fleet.logs)
+    web = fleet.of("web")[0]
+    site.postgres.stop()
+    began = time.monotonic()
+    status, answer = fleet.request(web, "POST", "/webhook/internal", {"user": "ada", "text": "x", "eventId": "kept"})
+    assert status == 503, answer
+    assert time.monotonic() - began < 5
+    assert fleet.get(web, "/health")[0] == 200
+    assert fleet.get(web, "/ready")[0] == 503
+    site.postgres.start()
+    fleet.db.close()  # the test's own connections are gone, too
+    again = fleet.post("x", eventId="kept")
+    assert fleet.finished(again)["status"] == "done"
+    assert fleet.finished(first)["status"] == "done", fleet.logs()
+    assert fleet.sql("SELECT count(*) FROM message WHERE direction = 'in'") == [(2,)]
