@@ -92,4 +92,5 @@ def test_without_postgres_requests_are_refused_and_nothing_is_half_done(site: Si
     again = fleet.post("x", eventId="kept")
     assert fleet.finished(again)["status"] == "done"
     assert fleet.finished(first)["status"] == "done", fleet.logs()
-    assert fleet.sql("SELECT count(*) FROM message WHERE direction = 'in'") == [(2,)]
+    said = fleet.sql("SELECT text, created_at, turn_id FROM message WHERE direction = 'in' ORDER BY id")
+    assert [text for text, *_ in said] == ["run: sleep 3; echo through", "x"], (said, again, fleet.logs())
