@@ -1,0 +1,193 @@
+"""Is a command harmless, to be asked about, or never to be run? Decided by parsing it, not by looking for text.
+
+A guardrail against accidents, not isolation: who writes the command can hide what it does from any parser.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator, Sequence
+from itertools import dropwhile
+
+import tree_sitter_bash
+from tree_sitter import Language, Node, Parser
+
+from app.policy.places import is_device, is_network, is_root, is_system_file
+from app.policy.rules import WRITES_DEVICE, judge
+from app.policy.verdict import ALLOW, Verdict, ask, block, worst
+from app.policy.words import ANY, Word, source, words_of
+from app.policy.wrappers import ASSIGNMENT, RESERVED, Argv, Code, Inner, Stdin, Unclear, every_start, inner
+
+__all__ = ["Verdict", "classify"]
+
+UNSURE = ask("it can't be parsed")
+LONGEST = 100_000
+DEEPEST = 8
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+JOINED = re.compile(r"(?<=[^\s\\])\\\n(?=\S)")
+WRITES = frozenset((">", ">>", ">|", "&>", "&>>", "<>", ">&"))
+NOT_WORDS = frozenset(("file_redirect", "herestring_redirect", "heredoc_redirect", "variable_assignment"))
+
+
+def classify(command: str) -> Verdict:
+    """The verdict on a whole command line or script. Pure; never raises for what a command may be."""
+    return examine(command, 0)
+
+
+def examine(text: str, depth: int) -> Verdict:
+    if len(text) > LONGEST or depth > DEEPEST:
+        return ask("it is too long, or nested too deep, to be looked at")
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
+        return ask("it holds half of a character")
+    if CONTROL.search(text):
+        return ask("it holds control characters")
+    root = Parser(Language(tree_sitter_bash.language())).parse(data).root_node
+    nodes = list(every(root))
+    folder = went_to(nodes)
+    verdicts = [verdict for node in nodes for verdict in of_node(node, folder, depth)]
+    if root.has_error:
+        verdicts.append(UNSURE)
+    for match in JOINED.finditer(text):
+        # The parser takes a continued line for a new word, bash joins the word.
+        at = len(text[: match.start()].encode())
+        place = root.descendant_for_byte_range(at, at + 1)
+        if place is None or place.type not in ("raw_string", "string", "string_content", "heredoc_body", "comment"):
+            verdicts.append(ask("a word of it goes on over a line's end"))
+    return worst(verdicts)
+
+
+def every(root: Node) -> Iterator[Node]:
+    pending = [root]
+    while pending:
+        node = pending.pop()
+        yield node
+        pending.extend(reversed(node.children))
+
+
+def of_node(node: Node, folder: str, depth: int) -> Iterator[Verdict]:
+    match node.type:
+        case "command":
+            yield of_words(argv(node), stdin_of(node), folder, depth)
+        case "file_redirect":
+            yield of_redirect(node)
+        case "function_definition":
+            if is_bomb(node):
+                yield block("it starts itself again and again (a fork bomb)")
+        case "command_substitution":
+            text = source(node)
+            if text.startswith("`") and "\\" in text:
+                yield examine(re.sub(r"\\([`\\$])", r"\1", text[1:-1]), depth + 1)
+
+
+def argv(command: Node) -> list[Word]:
+    return [word for child in command.named_children if child.type not in NOT_WORDS for word in words_of(child)]
+
+
+def of_words(words: Sequence[Word], stdin: Stdin, folder: str, depth: int) -> Verdict:
+    words = list(dropwhile(lambda word: ASSIGNMENT.match(word.text), words))
+    if not words:
+        return ALLOW
+    name = words[0]
+    if name.text in RESERVED:
+        # After `time` and its like the parser takes bash's own syntax for words, and may be wrong about what follows.
+        starts = every_start(words[1:])
+        return worst([UNSURE, *(of_inner(found, stdin, folder, depth) for found in starts)])
+    if not name.known or name.pattern or not name.text:
+        return ask("the name of a command is only known when it runs")
+    if depth > DEEPEST:
+        return ask("it is nested too deep to be looked at")
+    program, args = posixpath.basename(name.text), words[1:]
+    own = judge(program, args, folder=folder)
+    return worst([own, *(of_inner(found, stdin, folder, depth + 1) for found in inner(program, args, stdin))])
+
+
+def of_inner(found: Inner, stdin: Stdin, folder: str, depth: int) -> Verdict:
+    match found:
+        case Argv(words):
+            return of_words(words, stdin, folder, depth)
+        case Code(text):
+            return examine(text, depth)
+        case Unclear(reason):
+            return ask(reason)
+
+
+def of_redirect(redirect: Node) -> Verdict:
+    destination = redirect.child_by_field_name("destination")
+    if destination is None or not any(child.type in WRITES for child in redirect.children):
+        path = words_of(destination)[0].text if destination else ""
+        return ask("it reaches the network") if is_network(path) else ALLOW
+    path = words_of(destination)[0].text
+    if is_network(path):
+        return ask("it reaches the network")
+    if is_device(path):
+        return block(WRITES_DEVICE)
+    if is_system_file(path) or path.startswith("/dev/" + ANY):
+        return ask("it changes a file of the system")
+    return ALLOW
+
+
+def stdin_of(command: Node) -> Stdin:
+    """What a command reads, from here-documents and pipes around it."""
+    texts: list[str] = []
+    piped, node = False, command
+    texts += given_to(command)
+    while node.parent is not None:
+        above = node.parent
+        if above.type == "redirected_statement":
+            texts += given_to(above)
+        if above.type == "pipeline" and node.prev_named_sibling is not None:
+            piped = True
+            texts += [text for part in every(above) if part.end_byte <= node.start_byte for text in printed(part)]
+        if above.type == "heredoc_redirect" and node.type == "pipeline":
+            piped = True
+        node = above
+    return Stdin(piped, texts)
+
+
+def given_to(node: Node) -> list[str]:
+    """The texts of the here-documents and here-strings that stand directly at a node."""
+    texts: list[str] = []
+    for child in node.children:
+        if child.type == "heredoc_redirect":
+            texts += [source(part) for part in child.children if part.type == "heredoc_body"]
+        elif child.type == "herestring_redirect":
+            texts += [word.text for part in child.named_children for word in words_of(part) if word.known]
+    return texts
+
+
+def printed(node: Node) -> list[str]:
+    """What echo or printf will print, as far as it is known."""
+    words = argv(node) if node.type == "command" else []
+    if words and words[0].text in ("echo", "printf") and all(word.known for word in words):
+        return [" ".join(word.text for word in words[1:] if not word.text.startswith("-")).replace("\\n", "\n")]
+    return []
+
+
+def went_to(nodes: Sequence[Node]) -> str:
+    """`/` where the script changes into a folder whose loss is a catastrophe: relative paths may mean that then."""
+    for node in nodes:
+        words = argv(node) if node.type == "command" else []
+        if len(words) > 1 and words[0].text in ("cd", "pushd") and is_root(words[-1].text):
+            return "/"
+    return ""
+
+
+def is_bomb(function: Node) -> bool:
+    """A function that puts itself into the background, or on both sides of a pipe."""
+    name, body = function.child_by_field_name("name"), function.child_by_field_name("body")
+    if name is None or body is None:
+        return False
+    for node in every(body):
+        if node.type == "pipeline" and sum(runs(child, source(name)) for child in node.named_children) > 1:
+            return True
+        if runs(node, source(name)) and node.next_sibling is not None and node.next_sibling.type == "&":
+            return True
+    return False
+
+
+def runs(node: Node, name: str) -> bool:
+    words = argv(node) if node.type == "command" else []
+    return bool(words) and words[0].text == name
