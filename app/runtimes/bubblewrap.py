@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from app.ports import Cancel, Sandbox
 from app.runtimes import seccomp
 from app.runtimes.files import Folder
 from app.runtimes.folder import FolderSandbox
-from app.runtimes.process import FIRST_FD, PATH, Command, Ended, Processes
+from app.runtimes.process import PATH, Command, Ended, Feed, Processes, rlimits
 from app.runtimes.texts import shown
+from app.runtimes.wire import FIRST_FD
 from app.runtimes.workspace import make_folder
 
 TOP = "/workspace"
@@ -59,7 +60,7 @@ class BubblewrapRuntime:
 
     def __init__(self, settings: RuntimeSettings) -> None:
         self._settings = settings
-        self._processes = Processes()
+        self._processes = Processes(rlimits(settings))
 
     def available(self) -> str | None:
         """Tries it for real: whether namespaces are permitted is known by nothing else."""
@@ -90,7 +91,7 @@ class BubblewrapRuntime:
         # On disk, so that it counts against no memory and one command finds what another left there.
         temporary = make_folder(top / TEMPORARY / key)
 
-        def launch(argv: Sequence[str], feed: Callable[[bytes], bool], *, timeout: float, cancel: Cancel) -> Ended:
+        def launch(argv: Sequence[str], feed: Feed, *, timeout: float, cancel: Cancel) -> Ended:
             return self._launch(root, temporary, argv, feed, timeout=timeout, cancel=cancel)
 
         return FolderSandbox(Folder(root, TOP, self._settings.max_file_bytes), launch, self._settings)
@@ -104,7 +105,7 @@ class BubblewrapRuntime:
         root: Path,
         temporary: Path,
         argv: Sequence[str],
-        feed: Callable[[bytes], bool],
+        feed: Feed,
         *,
         timeout: float,
         cancel: Cancel,
@@ -116,8 +117,6 @@ class BubblewrapRuntime:
                 argv=[*arguments(root, temporary, network=limits.network), "--", *inner],
                 cwd="/",
                 env={"PATH": PATH, "HOME": TOP, "PWD": TOP, "LANG": "C.UTF-8", "TERM": "dumb", "USER": "agent"},
-                # DATA, not AS: programs like node reserve far more address space than they use.
-                limits={"CORE": 0, "DATA": limits.max_memory, "FSIZE": limits.max_file_bytes},
                 max_processes=limits.max_processes + OWN_PROCESSES,
                 fds=fds,
             )
@@ -142,7 +141,9 @@ def arguments(root: Path, temporary: Path, *, network: bool) -> list[str]:
         argv += ["--ro-bind-try", name, name]
     argv += ["--perms", "0644", "--file", str(FIRST_FD + 1), "/etc/passwd"]
     argv += ["--perms", "0644", "--file", str(FIRST_FD + 2), "/etc/group"]
-    argv += ["--proc", "/proc", "--dev", "/dev", "--bind", str(temporary), "/tmp", "--bind", str(temporary), "/dev/shm"]
+    argv += ["--proc", "/proc", "--dev", "/dev"]
+    for place in ("/tmp", "/dev/shm"):  # noqa: S108 — the sandbox's own
+        argv += ["--bind", str(temporary), place]
     argv += ["--bind", str(root), TOP, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", TOP]
     return argv
 

@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -79,14 +79,14 @@ class Folder:
                     os.unlink(draft, dir_fd=folder)
                 raise
 
-    def list(self, path: str = ".") -> list[str]:
+    def list(self, path: str = ".") -> Sequence[str]:
         names = sorted(f"{name}/" if is_folder else name for name, is_folder in self._entries(path))
         if len(names) > MOST_NAMES:
             raise Refused(f"{path} has more than {MOST_NAMES} entries; use find")
         return names
 
-    def find(self, pattern: str, path: str = ".") -> list[str]:
-        found: list[str] = []
+    def find(self, pattern: str, path: str = ".") -> Sequence[str]:
+        found = []
         pending, looked_at = [self.target(path)], 0
         while pending:
             folder = pending.pop()

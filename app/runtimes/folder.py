@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import IO, Protocol
 
 import structlog
@@ -13,7 +13,7 @@ from app.errors import HeyfleetError, Refused
 from app.ports import Cancel, Executed
 from app.runtimes.files import Folder
 from app.runtimes.limits import Capture, OutputLimits
-from app.runtimes.process import Ended
+from app.runtimes.process import Ended, Feed
 from app.runtimes.texts import encoded, shown
 
 log = structlog.get_logger()
@@ -28,9 +28,7 @@ GREP_LINE = 500
 class Launch(Protocol):
     """Runs a program in the sandbox; `feed` gets its output and says whether to read slower."""
 
-    def __call__(
-        self, argv: Sequence[str], feed: Callable[[bytes], bool], *, timeout: float, cancel: Cancel
-    ) -> Ended: ...
+    def __call__(self, argv: Sequence[str], feed: Feed, *, timeout: float, cancel: Cancel) -> Ended: ...
 
 
 class FolderSandbox:
@@ -46,9 +44,7 @@ class FolderSandbox:
         if len(encoded(command)) > LONGEST_COMMAND or "\0" in command:
             raise Refused(f"a command may have {LONGEST_COMMAND} bytes and no NUL; write it to a file and run that")
         capture = Capture(self._limits)
-        ended = self._launch(
-            ["bash", "-c", command], capture.feed, timeout=min(timeout, self._timeout), cancel=cancel
-        )
+        ended = self._launch(["bash", "-c", command], capture.feed, timeout=min(timeout, self._timeout), cancel=cancel)
         capture.feed(f"\n{ended.note}\n".encode() if ended.note else b"")
         return Executed(capture.text(self._keep_output), ended.exit_code, ended.ended)
 
@@ -84,7 +80,7 @@ class FolderSandbox:
             raise Refused(f"the search took longer than {GREP_SECONDS:g} s; use a simpler expression or fewer files")
         if ended.exit_code > 1 and b"\0" not in output:
             raise Refused(f"the search failed: {shown(bytes(output)).strip()}")
-        return matches(bytes(output))
+        return matches(bytes(output), prefix="./")
 
     def export(self, path: str, *, max_bytes: int) -> bytes:
         return self._files.export(path, max_bytes=max_bytes)
@@ -107,12 +103,12 @@ class FolderSandbox:
             return ""
 
 
-def matches(output: bytes) -> list[str]:
-    """What grep printed (`./path NUL line:text`) as `path:line:text`, sorted by path and line."""
+def matches(output: bytes, prefix: str) -> list[str]:
+    """What grep printed (`<prefix>path NUL line:text`) as `path:line:text`, sorted by path and line."""
     found: list[tuple[str, int, str]] = []
     for line in output.split(b"\n"):
         path, nul, rest = line.partition(b"\0")
         number, colon, text = rest.partition(b":")
         if nul and colon and number.isdigit():
-            found.append((shown(path).removeprefix("./"), int(number), shown(text)[:GREP_LINE]))
+            found.append((shown(path).removeprefix(prefix), int(number), shown(text)[:GREP_LINE]))
     return [f"{path}:{number}:{text}" for path, number, text in sorted(found)]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from app.config.settings import Runtime as RuntimeSettings
 from app.ports import Cancel, Sandbox
 from app.runtimes.files import Folder
 from app.runtimes.folder import FolderSandbox, Launch
-from app.runtimes.process import PATH, Command, Ended, Processes
+from app.runtimes.process import PATH, Command, Ended, Feed, Processes, rlimits
 from app.runtimes.workspace import make_folder
 
 HOMEBREW = ":/opt/homebrew/bin"
@@ -33,7 +33,7 @@ class HostRuntime:
 
     def __init__(self, settings: RuntimeSettings) -> None:
         self._settings = settings
-        self._processes = Processes()
+        self._processes = Processes(rlimits(settings))
 
     def available(self) -> str | None:
         return missing_bash()
@@ -42,16 +42,11 @@ class HostRuntime:
         root = make_folder(make_folder(self._settings.workspace) / key)
         folder = str(root)
 
-        def launch(argv: Sequence[str], feed: Callable[[bytes], bool], *, timeout: float, cancel: Cancel) -> Ended:
+        def launch(argv: Sequence[str], feed: Feed, *, timeout: float, cancel: Cancel) -> Ended:
             command = Command(
                 argv=argv,
                 cwd=folder,
                 env={"PATH": host_path(), "HOME": folder, "PWD": folder, "LANG": "C.UTF-8", "TERM": "dumb"},
-                limits={
-                    "CORE": 0,
-                    "DATA": self._settings.max_memory,
-                    "FSIZE": self._settings.max_file_bytes,
-                },
                 max_processes=self._settings.max_processes,
             )
             return self._processes.run(command, feed, timeout=timeout, cancel=cancel)

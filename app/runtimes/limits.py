@@ -62,7 +62,9 @@ class Capture:
                     return text
             whole.seek(0)
             path = store(whole)
-        where = f"all of it is in {path}" if self._kept == self._total else f"its first {self._kept} bytes are in {path}"
+        where = (
+            f"all of it is in {path}" if self._kept == self._total else f"its first {self._kept} bytes are in {path}"
+        )
         if not path:
             where = "it could not be kept in a file"
         return cut(head, bytes(self._end), total=self._total, lines=lines, limits=self._limits, where=where)

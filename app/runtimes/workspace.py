@@ -1,4 +1,4 @@
-"""The workspace: the folder that holds the folders of sandboxes, and the id by which runners know that they share it."""
+"""The workspace, which holds the folders of sandboxes, and the id by which runners know that they share it."""
 
 from __future__ import annotations
 
@@ -56,26 +56,21 @@ def write_id(path: Path) -> None:
 
 
 def not_made(path: Path, error: OSError) -> HeyfleetError:
+    what, elsewhere = f"{path} can't be made or used", "set runtime.workspace to another folder"
     match error.errno:
         case errno.EACCES | errno.EPERM:
             where = nearest_existing(path)
             return Permanent(
-                f"{path} can't be made or used: permission denied in {where}; give its owner's rights to the user that "
-                "runs heyfleet, or set runtime.workspace to another folder"
+                f"{what}: permission denied in {where}; give it to the user that runs heyfleet, or {elsewhere}"
             )
         case errno.EEXIST | errno.ENOTDIR:
-            where = nearest_existing(path)
-            return Permanent(
-                f"{path} can't be made: a file is in the way at {where}; move it, or set runtime.workspace to another folder"
-            )
+            return Permanent(f"{what}: a file is in the way at {nearest_existing(path)}; move it, or {elsewhere}")
         case errno.EROFS:
-            return Permanent(
-                f"{path} can't be made or used: its file system is read-only; set runtime.workspace to a writable folder"
-            )
+            return Permanent(f"{what}: its file system is read-only; {elsewhere}")
         case errno.ENOSPC | errno.EDQUOT:
-            return Transient(f"{path} can't be made: the disk is full (or a quota is reached); free some space")
+            return Transient(f"{what}: the disk is full, or a quota is reached; free some space")
         case _:
-            return Permanent(f"{path} can't be made or used: {error.strerror}")
+            return Permanent(f"{what}: {error.strerror}")
 
 
 def nearest_existing(path: Path) -> Path:

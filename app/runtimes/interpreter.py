@@ -1,0 +1,120 @@
+"""One bashkit interpreter that can be stopped: bash in this process, without processes, on files in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from bashkit import Bash, ExecResult, ExecutionProfile
+
+from app.config.settings import Runtime as RuntimeSettings
+from app.errors import Permanent
+from app.ports import Cancel
+
+if TYPE_CHECKING:
+    from bashkit._bashkit import NetworkConfig  # in the stub only
+
+T = TypeVar("T")
+
+TOP = "/workspace"
+MOST_COMMANDS = 10_000_000
+MOST_VARIABLES = 8_000_000
+"""Bytes of variables. Each of up to 16 nested subshells has a copy, so this is what bounds a fork bomb's memory."""
+LOOK_SECONDS = 0.05
+STOP_SECONDS = 0.8
+
+
+class Loop:
+    """An event loop in a thread of its own: bashkit can be interrupted while it sleeps only where it is awaited."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="bashkit", daemon=True).start()
+
+    def start(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+
+class Interpreter:
+    """A shell with its files. One command at a time; whoever uses it holds the sandbox's lock."""
+
+    def __init__(self, loop: Loop, settings: RuntimeSettings, snapshot: bytes | None) -> None:
+        self._loop = loop
+        self._settings = settings
+        self._last = snapshot
+        self._bash = self._made()
+
+    @property
+    def bash(self) -> Bash:
+        return self._bash
+
+    def run(
+        self, command: str, on_output: Callable[[str, str], None], *, timeout: float, cancel: Cancel
+    ) -> tuple[ExecResult | None, Literal["exited", "timeout", "cancelled"]]:
+        """Run a command; the result is None where it was stopped. It can be used again afterwards."""
+        running = self._loop.start(execute(self._bash, command, on_output))
+        deadline = time.monotonic() + timeout
+        while True:
+            # Not running.result(timeout): its TimeoutError could be the command's own.
+            done, _ = concurrent.futures.wait([running], LOOK_SECONDS)
+            if done:
+                return running.result(), "exited"
+            if cancel.is_set():
+                self._stop(running)
+                return None, "cancelled"
+            if time.monotonic() >= deadline:
+                self._stop(running)
+                return None, "timeout"
+
+    def snapshot(self) -> bytes:
+        self._last = self._bash.snapshot()
+        return self._last
+
+    def _stop(self, running: concurrent.futures.Future[ExecResult]) -> None:
+        """Two ways at once: `cancel` ends it at its next command, cancelling the future where it sleeps.
+
+        The next command waits for the stopped one, so once that answers nothing runs any more. If it does not answer,
+        the interpreter is given up (it ends by itself at its next command) and made anew from its last snapshot.
+        """
+        stopped = self._bash
+        stopped.cancel()
+        running.cancel()
+        asked = self._loop.start(execute(stopped, ":", lambda _out, _err: None))
+        done, _ = concurrent.futures.wait([asked], STOP_SECONDS)
+        if done:
+            stopped.clear_cancel()
+        else:
+            self._bash = self._made()
+
+    def _made(self) -> Bash:
+        # The profile without session limits: those count over a sandbox's whole life, and into its snapshots.
+        limits: dict[str, Any] = {
+            "max_commands": MOST_COMMANDS,
+            "max_loop_iterations": MOST_COMMANDS,
+            "max_memory": min(self._settings.max_memory, MOST_VARIABLES),
+            # Ours comes first; this one ends what was given up.
+            "timeout_seconds": self._settings.timeout + 1,
+            "profile": ExecutionProfile.Interactive,
+            "env": {"HOME": TOP},
+            "network": network(self._settings),
+        }
+        if self._last is None:
+            bash = Bash(cwd=TOP, **limits)
+            bash.mkdir(TOP, recursive=True)
+            return bash
+        try:
+            return Bash.from_snapshot(self._last, **limits)
+        except Exception as error:
+            raise Permanent("the sandbox's stored state can't be read", detail=str(error)) from error
+
+
+async def execute(bash: Bash, command: str, on_output: Callable[[str, str], None]) -> ExecResult:
+    return await bash.execute(command, on_output)
+
+
+def network(settings: RuntimeSettings) -> NetworkConfig | None:
+    return {"allow_all": True, "block_private_ips": True} if settings.network else None
