@@ -64,9 +64,11 @@ def hold(s: TurnServices, held: Held) -> tuple[bool, list[UUID]]:
     task = s.settings.task
     limits = Limits(task.max_steps, task.turn_timeout * 1000, task.busy == "steer")
     while True:
-        if s.draining.is_set():
-            return give_back(s.db, facts, wake_at="now"), []
         action = decide(facts, limits, mine=mine)
+        # Trusted calls are marked running with their step's commit: given back before they ran, they would look as if
+        # this process had died in the midst of them.
+        if s.draining.is_set() and not isinstance(action, RunTools):
+            return give_back(s.db, facts, wake_at="now"), []
         match action:
             case Rest(wake_at):
                 return give_back(s.db, facts, wake_at), []

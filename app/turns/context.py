@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.ports import ToolResult, UserText
-from app.turns.facts import Facts, TurnFacts
+from app.turns.facts import CallFacts, Facts, TurnFacts
 from app.turns.next import Ask
+
+NO_RESULT = "(no result: the turn was ended before)"
 
 
 def news(action: Ask, *, summarised: bool) -> list[UserText | ToolResult]:
@@ -17,11 +19,15 @@ def news(action: Ask, *, summarised: bool) -> list[UserText | ToolResult]:
     `summarised`: the calls themselves went into a summary, so that their results can only be told as text.
     """
     results: list[UserText | ToolResult]
-    results = [ToolResult(call.tool_call_id, call.tool, call.result or "") for call in action.results]
+    results = [ToolResult(call.tool_call_id, call.tool, told(call)) for call in action.results]
     if summarised:
-        results = [UserText(f"Result of {call.tool}:\n{call.result or ''}") for call in action.results]
+        results = [UserText(f"Result of {call.tool}:\n{told(call)}") for call in action.results]
     said = [action.turn] if action.turn.step_count == 0 else []
     return [*results, *(UserText(user_text(turn)) for turn in [*said, *action.steers])]
+
+
+def told(call: CallFacts) -> str:
+    return NO_RESULT if call.result is None else call.result
 
 
 def user_text(turn: TurnFacts) -> str:

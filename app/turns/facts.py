@@ -32,6 +32,8 @@ TAKE_LANE = f"""
         RETURNING turn.id
     )"""
 
+# The calls are those of the transcript's last step, whose results the model has not seen: the current turn's, or those
+# that a turn left behind which ended before. A provider refuses a transcript in which a call stays without a result.
 # Read from the statement's snapshot, which is older than the row that the UPDATE above may have waited for. If anything
 # was written to the lane in between, `seen` is not the version just before ours, and the facts are of no use.
 FACTS = f"""
@@ -50,8 +52,10 @@ FACTS = f"""
             FROM turn JOIN turn AS absorbed ON absorbed.absorbed_by = turn.id
             WHERE turn.thread_id = thread.id AND turn.state IN ({sql_list(ACTIVE_TURNS)})) AS absorbed,
         (SELECT jsonb_agg(to_jsonb(call) ORDER BY ordinal)
-            FROM turn JOIN call ON call.turn_id = turn.id AND call.step_n = turn.step_count
-            WHERE turn.thread_id = thread.id AND turn.state IN ({sql_list(ACTIVE_TURNS)})) AS calls,
+            FROM (SELECT turn_id FROM entry
+                WHERE thread_id = thread.id AND seq >= thread.context_from ORDER BY seq DESC LIMIT 1) AS last
+            JOIN turn ON turn.id = last.turn_id
+            JOIN call ON call.turn_id = turn.id AND call.step_n = turn.step_count) AS calls,
         (SELECT jsonb_agg(jsonb_build_object('seq', seq, 'kind', kind, 'body', body) ORDER BY seq)
             FROM entry WHERE thread_id = thread.id AND seq >= thread.context_from) AS entries"""
 
@@ -89,7 +93,7 @@ class TurnFacts:
 
 @dataclass(frozen=True, slots=True)
 class CallFacts:
-    """One call of the current turn's last step."""
+    """One call of the transcript's last step."""
 
     id: UUID
     ordinal: int

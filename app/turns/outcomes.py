@@ -175,7 +175,9 @@ def call_row(ordinal: int, request: CallRequest, tool: Tool | None) -> dict[str,
 
 def worked(action: Ask, took: float) -> int:
     """Milliseconds of work so far: model requests and calls, not the waits between them."""
-    return action.turn.worked_ms + round((took + sum(call.seconds for call in action.results)) * 1000)
+    # Before its first step a turn has no calls: those were an earlier turn's work.
+    in_calls = sum(call.seconds for call in action.results) if action.turn.step_count else 0.0
+    return action.turn.worked_ms + round((took + in_calls) * 1000)
 
 
 def finished(turn: TurnFacts, state: TurnState, **data: Any) -> dict[str, Any]:

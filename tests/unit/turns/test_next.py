@@ -1,0 +1,210 @@
+"""What a turn does next: a table of the cases, and what holds of every decision."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import event, given
+from hypothesis import strategies as st
+
+from app.states import OPEN_CALLS, CallState, TurnState
+from app.turns.facts import CallFacts, Facts, TurnFacts
+from app.turns.next import Action, Ask, Give, Interrupt, Limits, Rest, RunTools, decide
+from tests.unit.turns.facts_made import a_call, a_turn, some_facts
+
+LIMITS = Limits(max_steps=5, turn_timeout_ms=1000, steer=True)
+SOON = "2030-01-01T00:00:00+00:00"
+WORKS = {"place": "worker", "state": CallState.RUNNING, "result": None}
+
+
+def test_no_turn_is_rest_until_something_comes() -> None:
+    assert decide(some_facts(), LIMITS) == Rest(None)
+
+
+def test_a_new_turn_asks_the_model() -> None:
+    turn = a_turn()
+    assert decide(some_facts(turn), LIMITS) == Ask(turn, [], [])
+
+
+def test_calls_that_an_earlier_turn_left_are_not_waited_for() -> None:
+    turn, call = a_turn(), a_call(state=CallState.RUNNING, result=None)
+    assert decide(some_facts(turn, calls=[call]), LIMITS) == Ask(turn, [call], [])
+
+
+def test_results_are_given_to_the_next_step() -> None:
+    turn, calls = a_turn(step_count=1), [a_call(), a_call(ordinal=1, state=CallState.INTERRUPTED)]
+    assert decide(some_facts(turn, calls=calls), LIMITS) == Ask(turn, calls, [])
+
+
+def test_a_retry_rests_until_its_time() -> None:
+    assert decide(some_facts(a_turn(state=TurnState.WAITING, retry_at=SOON)), LIMITS) == Rest(SOON)
+
+
+def test_waiting_with_every_result_there_goes_on() -> None:
+    """The last call ended while the holder ran its trusted tools: nobody else will wake this thread."""
+    turn, calls = a_turn(state=TurnState.WAITING, step_count=1), [a_call()]
+    assert decide(some_facts(turn, calls=calls), LIMITS) == Ask(turn, calls, [])
+
+
+@pytest.mark.parametrize("state", list(OPEN_CALLS))
+def test_open_calls_elsewhere_are_waited_for(state: CallState) -> None:
+    turn = a_turn(state=TurnState.WAITING, open_calls=1, step_count=1)
+    facts = some_facts(turn, calls=[a_call(state=state, result=None), a_call(ordinal=1)])
+    assert decide(facts, LIMITS) == Rest(None)
+
+
+def test_trusted_calls_of_this_process_are_run_here() -> None:
+    call = a_call(**WORKS)
+    turn = a_turn(open_calls=1, step_count=1)
+    assert decide(some_facts(turn, calls=[call]), LIMITS, mine={call.id}) == RunTools(turn, [call])
+
+
+def test_trusted_calls_of_a_process_that_is_gone_are_interrupted() -> None:
+    mine, theirs = a_call(**WORKS), a_call(ordinal=1, **WORKS)
+    turn = a_turn(open_calls=2, step_count=1)
+    assert decide(some_facts(turn, calls=[mine, theirs]), LIMITS, mine={mine.id}) == Interrupt(turn, [theirs])
+
+
+@pytest.mark.parametrize(
+    ("columns", "up"),
+    [
+        ({"step_count": 5}, "max_steps"),
+        ({"step_count": 6}, "max_steps"),
+        ({"worked_ms": 1000}, "turn_timeout"),
+        ({"step_count": 5, "worked_ms": 1000}, "max_steps"),
+        ({"step_count": 5, "cancel_by": "eve"}, "cancelled"),
+        ({"open_calls": 2, "state": TurnState.WAITING, "cancel_by": "eve"}, "cancelled"),
+        ({"state": TurnState.WAITING, "retry_at": SOON, "cancel_by": ""}, "cancelled"),
+    ],
+)
+def test_giving_up(columns: dict[str, Any], up: str) -> None:
+    action = decide(some_facts(a_turn(**columns)), LIMITS)
+    assert isinstance(action, Give)
+    assert action.up == up
+
+
+@pytest.mark.parametrize("columns", [{"step_count": 4}, {"worked_ms": 999}])
+def test_just_below_the_limits_goes_on(columns: dict[str, Any]) -> None:
+    assert isinstance(decide(some_facts(a_turn(**columns)), LIMITS), Ask)
+
+
+@pytest.mark.parametrize("columns", [{"step_count": 5}, {"worked_ms": 5000}])
+def test_a_limit_waits_for_calls_that_still_run(columns: dict[str, Any]) -> None:
+    turn = a_turn(state=TurnState.WAITING, open_calls=1, **columns)
+    assert decide(some_facts(turn, calls=[a_call(state=CallState.RUNNING, result=None)]), LIMITS) == Rest(None)
+
+
+def test_steers_are_those_not_cancelled_in_order() -> None:
+    turn, first, cancelled, last = (a_turn(seq=n, state=TurnState.QUEUED) for n in range(1, 5))
+    turn = a_turn(seq=1)
+    cancelled = a_turn(seq=3, state=TurnState.QUEUED, cancel_by="eve")
+    action = decide(some_facts(turn, first, cancelled, last), LIMITS)
+    assert action == Ask(turn, [], [first, last])
+
+
+def test_without_steering_the_others_wait_their_turn() -> None:
+    turn, other = a_turn(seq=1), a_turn(seq=2, state=TurnState.QUEUED)
+    assert decide(some_facts(turn, other), Limits(5, 1000, steer=False)) == Ask(turn, [], [])
+
+
+# --- of every decision
+
+
+@st.composite
+def situations(draw: st.DrawFn) -> tuple[Facts, Limits, set[UUID]]:
+    """Facts as the database can give them: `open_calls` counts the open calls, and only a turn without any is
+    to be tried again later."""
+    calls = draw(st.lists(calls_of_a_step, max_size=4))
+    calls = [a_call(**{**call, "ordinal": n}) for n, call in enumerate(calls)]
+    still_open = [call for call in calls if call.state in OPEN_CALLS]
+    state = draw(st.sampled_from([TurnState.RUNNING, TurnState.WAITING]))
+    retry = SOON if state == TurnState.WAITING and not still_open and draw(st.booleans()) else None
+    current = a_turn(
+        state=state,
+        open_calls=len(still_open),
+        retry_at=retry,
+        step_count=draw(st.integers(0, 6)),
+        worked_ms=draw(st.sampled_from([0, 999, 1000, 10**9])),
+        cancel_by=draw(st.sampled_from([None, None, "eve"])),
+    )
+    cancels = draw(st.lists(st.sampled_from([None, "eve"]), max_size=3))
+    others = [a_turn(seq=n, state=TurnState.QUEUED, cancel_by=by) for n, by in enumerate(cancels, 2)]
+    here = [call.id for call in calls if call.place == "worker" and call.state == CallState.RUNNING]
+    mine = set(draw(st.lists(st.sampled_from(here), unique=True))) if here else set[UUID]()
+    facts = some_facts(current, *others, calls=calls)
+    return facts, Limits(5, 1000, steer=draw(st.booleans())), mine | {uuid4()}
+
+
+# A trusted call is never queued: it starts with the commit of its step.
+calls_of_a_step = st.one_of(
+    st.fixed_dictionaries({"place": st.just("runner"), "state": st.sampled_from(list(CallState))}),
+    st.fixed_dictionaries(
+        {"place": st.just("worker"), "state": st.sampled_from([s for s in CallState if s != CallState.QUEUED])}
+    ),
+)
+
+
+def running_here(facts: Facts) -> list[CallFacts]:
+    return [call for call in facts.calls if call.place == "worker" and call.state == CallState.RUNNING]
+
+
+def decided(situation: tuple[Facts, Limits, set[UUID]]) -> tuple[Facts, TurnFacts, Limits, set[UUID], Action]:
+    facts, limits, mine = situation
+    action = decide(facts, limits, mine=mine)
+    event(type(action).__name__)
+    assert facts.current
+    return facts, facts.current, limits, mine, action
+
+
+@given(situations())
+def test_the_model_is_asked_only_with_every_result_at_hand(situation: tuple[Facts, Limits, set[UUID]]) -> None:
+    facts, turn, limits, _, action = decided(situation)
+    if isinstance(action, Ask):
+        assert turn.open_calls == 0
+        # Before a turn's first step the calls are what an earlier one left: it waits for none of them.
+        assert all(call.state not in OPEN_CALLS for call in facts.calls) or turn.step_count == 0
+        assert action.results == facts.calls
+        assert turn.cancel_by is None
+        assert turn.step_count < limits.max_steps
+        assert turn.worked_ms < limits.turn_timeout_ms
+        assert turn.retry_at is None
+
+
+@given(situations())
+def test_a_cancelled_turn_always_ends(situation: tuple[Facts, Limits, set[UUID]]) -> None:
+    _, turn, _, _, action = decided(situation)
+    assert (turn.cancel_by is not None) == (isinstance(action, Give) and action.up == "cancelled")
+
+
+@given(situations())
+def test_interrupted_is_exactly_what_runs_here_and_is_not_mine(situation: tuple[Facts, Limits, set[UUID]]) -> None:
+    facts, turn, _, mine, action = decided(situation)
+    orphans = [call for call in running_here(facts) if call.id not in mine]
+    if isinstance(action, Interrupt):
+        assert action.calls == orphans != []
+    elif turn.cancel_by is None:
+        assert not orphans
+    if isinstance(action, RunTools):
+        assert action.calls == running_here(facts)
+        assert {call.id for call in action.calls} <= mine
+
+
+@given(situations())
+def test_steers_come_only_where_steering_is_on(situation: tuple[Facts, Limits, set[UUID]]) -> None:
+    facts, _, limits, _, action = decided(situation)
+    if isinstance(action, Ask):
+        wanted = [turn for turn in facts.turns[1:] if turn.cancel_by is None] if limits.steer else []
+        assert list(action.steers) == wanted
+
+
+@given(situations())
+def test_rest_without_a_time_is_only_for_calls_that_somebody_else_ends(
+    situation: tuple[Facts, Limits, set[UUID]],
+) -> None:
+    facts, turn, _, _, action = decided(situation)
+    if action == Rest(None):
+        assert any(call.place == "runner" and call.state in OPEN_CALLS for call in facts.calls)
+    elif isinstance(action, Rest):
+        assert action.wake_at == turn.retry_at == SOON
