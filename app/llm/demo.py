@@ -28,6 +28,9 @@ class DemoModel:
         self.name = name
         self.context_window = context_window
 
+    def prepare(self) -> None:
+        """Always ready."""
+
     def ask(self, prompt: Prompt, *, cancel: Cancel, on_text: Callable[[str], None] | None = None) -> Answer:
         """See `app.ports.Model.ask`."""
         if cancel.is_set():

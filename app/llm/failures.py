@@ -107,12 +107,22 @@ def of_surprise(error: Exception, model: str, detail: str) -> HeyfleetError:
 
 
 def detail_of(error: Exception) -> str:
-    """Status and body for the operator, in one line."""
-    status = f"{error.status_code} " if isinstance(error, library.ModelHTTPError) else ""
+    """Status and body for the operator, in one line; the cause where there is no body."""
     body = getattr(error, "body", None)
-    said = body if isinstance(body, str) else json.dumps(body, default=str) if body is not None else str(error)
-    cause = f" ({type(error.__cause__).__name__}: {error.__cause__})" if error.__cause__ and body is None else ""
-    return " ".join(f"{type(error).__name__}: {status}{said}{cause}".split())
+    if body is None:
+        first = first_cause(error)
+        said = str(error) if first is error else f"{error} ({type(first).__name__}: {first})"
+    else:
+        said = body if isinstance(body, str) else json.dumps(body, default=str)
+    status = f"{error.status_code} " if isinstance(error, library.ModelHTTPError) else ""
+    return " ".join(f"{type(error).__name__}: {status}{said}".split())
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """What it began with: the SDKs wrap a refused connection into "Connection error."."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def without_secrets(text: str, secrets: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """Clients side by side, each with few requests at a time.
 
 httpcore2 looks at every connection of a pool whenever a request starts or ends, so the cost of one pool grows with the
-square of what is in flight: 2000 requests at once cost 8 s of CPU over one pool and 3 s over lanes of 64. See
+square of what is in flight: 2000 requests at once cost 8 s of CPU over one pool and 4.5 s over lanes of 32. See
 `_assign_requests_to_connections` in https://github.com/pydantic/httpx2/blob/main/src/httpcore2/_async/connection_pool.py
 """
 
@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 C = TypeVar("C")
 
-ROOM = 64
+ROOM = 32
 
 
 @dataclass(slots=True)

@@ -11,11 +11,21 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+import httpx2
 from openai import AsyncOpenAI, Omit, OpenAIError
 from openai.resources.chat import AsyncChat, AsyncCompletions
 from openai.resources.responses import AsyncResponses
 
-__all__ = ["LeanOpenAI", "OpenAIError"]
+__all__ = ["LeanOpenAI", "OpenAIError", "openai_client"]
+
+
+def openai_client(http: httpx2.AsyncClient, base_url: str | None, api_key: str | None) -> LeanOpenAI:
+    """A client that does not retry. Raises OpenAIError where no key is given and OPENAI_API_KEY is not set."""
+    client = LeanOpenAI(base_url=base_url, api_key=api_key, http_client=http, max_retries=0)
+    if base_url is not None:
+        # Read from OpenAI's variables too, and no business of another server's.
+        client.organization = client.project = client.admin_api_key = None
+    return client
 
 
 class LeanOpenAI(AsyncOpenAI):

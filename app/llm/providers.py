@@ -7,7 +7,7 @@ The SDKs' own retries are off: a step is retried by the turn loop, which gives t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from ssl import SSLContext
 from typing import Any
@@ -20,7 +20,7 @@ from pydantic_ai.profiles import ModelProfile
 from app.errors import Permanent
 
 CONNECT_SECONDS = 10.0
-IDLE_CONNECTIONS = 32
+IDLE_CONNECTIONS = 16
 """Kept open by each client; httpcore2 looks at all of them for each request."""
 IDLE_SECONDS = 30.0
 """Between two steps of a turn lies a tool call; a new TLS connection costs more than keeping one so long."""
@@ -47,7 +47,7 @@ class Endpoint:
     provider: str
     model: str
     base_url: str | None = None
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
     timeout: float = 300.0
 
     @cached_property
@@ -90,13 +90,9 @@ def compatible(endpoint: Endpoint) -> Model[Any]:
     from pydantic_ai.profiles.openai import OpenAIModelProfile  # noqa: PLC0415
     from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider  # noqa: PLC0415
 
-    from app.llm.lean import LeanOpenAI  # noqa: PLC0415
+    from app.llm.lean import openai_client  # noqa: PLC0415
 
-    client = LeanOpenAI(
-        base_url=endpoint.base_url, api_key=endpoint.api_key or "none", http_client=endpoint.http(), max_retries=0
-    )
-    # Also read from OpenAI's variables, and nobody else's business.
-    client.organization = client.project = client.admin_api_key = None
+    client = openai_client(endpoint.http(), endpoint.base_url, endpoint.api_key or "none")
     profile = OpenAIModelProfile(
         json_schema_transformer=None,
         # Old and small servers know only max_tokens; OpenAI's own reasoning models only the other.
@@ -112,10 +108,10 @@ def openai(endpoint: Endpoint) -> Model[Any]:
     from pydantic_ai.models.openai import OpenAIResponsesModel  # noqa: PLC0415
     from pydantic_ai.providers.openai import OpenAIProvider  # noqa: PLC0415
 
-    from app.llm.lean import LeanOpenAI, OpenAIError  # noqa: PLC0415
+    from app.llm.lean import OpenAIError, openai_client  # noqa: PLC0415
 
     try:
-        client = LeanOpenAI(api_key=endpoint.api_key, http_client=endpoint.http(), max_retries=0)
+        client = openai_client(endpoint.http(), None, endpoint.api_key)
     except OpenAIError as error:
         raise UserError(str(error)) from error
     return OpenAIResponsesModel(endpoint.model, provider=OpenAIProvider(openai_client=client), profile=AS_THEY_ARE)
@@ -125,13 +121,13 @@ def openrouter(endpoint: Endpoint) -> Model[Any]:
     from pydantic_ai.models.openrouter import OpenRouterModel  # noqa: PLC0415
     from pydantic_ai.providers.openrouter import OpenRouterProvider  # noqa: PLC0415
 
-    provider = (
-        OpenRouterProvider(api_key=endpoint.api_key, http_client=endpoint.http())
-        if endpoint.api_key
-        else OpenRouterProvider(http_client=endpoint.http())
-    )
-    provider.client.max_retries = 0
-    return OpenRouterModel(endpoint.model, provider=provider)
+    from app.llm.lean import openai_client  # noqa: PLC0415
+
+    http = endpoint.http()
+    # Made twice: the provider finds the key, and takes a client of another class only ready made.
+    found = OpenRouterProvider(api_key=endpoint.api_key, http_client=http).client
+    client = openai_client(http, str(found.base_url), found.api_key)
+    return OpenRouterModel(endpoint.model, provider=OpenRouterProvider(openai_client=client))
 
 
 def anthropic(endpoint: Endpoint) -> Model[Any]:

@@ -48,7 +48,7 @@ FIELDS: dict[str, tuple[type, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal(Exception):  # noqa: N818 (an answer, not a fault)
+class Refusal(Exception):
     """An answer that is an error of the API."""
 
     status: int
@@ -66,7 +66,8 @@ def check_key(authorization: str, api_key: str | None) -> None:
     if scheme.lower() != "bearer" or not key.strip():
         raise Refusal(401, "You didn't provide an API key.", "missing_api_key")
     if api_key is not None and key.strip() != api_key:
-        raise Refusal(401, f"Incorrect API key provided: {key[:3]}***.", "invalid_api_key")
+        # OpenAI shows a part of the key; there are servers that show all of it.
+        raise Refusal(401, f"Incorrect API key provided: {key}.", "invalid_api_key")
 
 
 def check(body: Any, models: frozenset[str]) -> None:

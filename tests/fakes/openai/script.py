@@ -11,6 +11,7 @@ from typing import Any
 QUOTED = r'"(?:[^"\\]|\\.)*"'
 DIRECTIVES = re.compile(rf"\[\[((?:{QUOTED}|[^\"\]]|\](?!\]))*)\]\]", re.DOTALL)
 DIRECTIVE = re.compile(rf"(\w+)(?:=({QUOTED}|[^\s\"]+))?", re.DOTALL)
+ESCAPED = re.compile(r'\\(["\\n])')
 PIECE = re.compile(r"\s*\S+|\s+$")
 
 
@@ -70,7 +71,7 @@ def script_of(text: str, defaults: Script) -> Script:
 
 def read(kind: str, value: str) -> Any:
     if value.startswith('"'):
-        value = value[1:-1].replace('\\"', '"').replace("\\\\", "\\").replace("\\n", "\n")
+        value = ESCAPED.sub(lambda found: "\n" if found[1] == "n" else found[1], value[1:-1])
     match kind:
         case "int":
             return int(value or 0)
