@@ -265,7 +265,7 @@ def test_nothing_is_started_where_urls_are_configured(start: Callable[..., Servi
     services = start("other", database_url=postgres, redis_url=cache)
     until(lambda: "migrate" in services.text() or services.process.poll() is not None)
     assert services.end() == 0
-    assert list(services.state_dir.iterdir()) == []
+    assert list(services.state_dir.glob("*")) == []
 
 
 def test_whoever_needs_them_waits(start: Callable[..., Services], folder: Path) -> None:

@@ -1,0 +1,105 @@
+"""The harm of a chaos run: processes are killed, Redis is emptied, both servers are restarted, one thing at a time."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+import redis
+
+from app.errors import Permanent
+from bench.processes import tree
+from bench.rig import Servers
+from bench.takeover import Takeovers
+from tests.e2e.fleet import Fleet, Process
+
+DECK = ("web", "web", "worker", "worker", "worker", "runner", "runner", "beat")
+SERVERS = ("redis flushed", "redis killed", "postgres restarted", "postgres killed")
+KINDS = tuple(f"{kind} killed" for kind in dict.fromkeys(DECK)) + SERVERS
+LEAST_GAP, MOST_GAP = 5.0, 40.0
+LONGEST_ABSENCE = 3.0
+"""Seconds until what was killed is started again."""
+START_AGAIN_WITHIN = 30.0
+
+
+@dataclass
+class Storm:
+    """One run's faults. Runs in the thread that started the servers: they end with it."""
+
+    fleet: Fleet
+    servers: Servers
+    takeovers: Takeovers
+    seed: int
+    happened: Counter[str] = field(default_factory=Counter)
+    log: list[str] = field(default_factory=list)
+    """Each fault with its time, in seconds from the beginning."""
+
+    def rage(self, seconds: float) -> None:
+        """Do harm for so long, and until each kind of it was done once."""
+        chance = random.Random(self.seed)
+        started = time.monotonic()
+        whole = [f"{kind} killed" for kind in DECK] + list(SERVERS)
+        # Short runs get the same faults, closer together.
+        scale = min(1.0, seconds / (len(whole) * (LEAST_GAP + MOST_GAP) / 2 + len(whole) * LONGEST_ABSENCE / 2))
+        while True:
+            chance.shuffle(whole)
+            for kind in whole:
+                time.sleep(chance.uniform(LEAST_GAP, MOST_GAP) * scale)
+                if time.monotonic() - started > seconds and all(self.happened[kind] for kind in KINDS):
+                    return
+                self.log.append(f"{time.monotonic() - started:6.1f} s  {kind}")
+                self.harm(kind, chance)
+                self.happened[kind] += 1
+
+    def harm(self, kind: str, chance: random.Random) -> None:
+        absence = chance.uniform(0, LONGEST_ABSENCE)
+        match kind:
+            case "redis flushed":
+                with redis.Redis.from_url(self.servers.redis.url) as client:
+                    client.flushall()
+            case "redis killed":
+                os.kill(self.servers.redis_pid, signal.SIGKILL)
+                time.sleep(absence)
+                self.started_again("redis")
+            case "postgres restarted":
+                self.servers.postgres.stop()
+                time.sleep(absence)
+                self.started_again("postgres")
+            case "postgres killed":
+                os.kill(self.servers.postgres_pid, signal.SIGKILL)
+                time.sleep(absence)
+                self.started_again("postgres")
+            case _:
+                self.kill(chance.choice(self.fleet.of(kind.partition(" ")[0])), chance, absence)
+
+    def kill(self, process: Process, chance: random.Random, absence: float) -> None:
+        pids = tree(process.popen.pid)
+        if process.kind == "web" and len(pids) > 1 and chance.random() < 0.5:
+            os.kill(chance.choice(pids[1:]), signal.SIGKILL)  # its master starts another
+            return
+        self.takeovers.killed(process.kind, process.popen.pid)
+        # gunicorn's children go with their master, as with a machine; a command in a sandbox lives on, as without.
+        for pid in reversed(pids if process.kind == "web" else pids[:1]):
+            os.kill(pid, signal.SIGKILL)
+        process.popen.wait()
+        time.sleep(absence)
+        self.fleet.again(process)
+
+    def started_again(self, name: str) -> None:
+        """Start a server where it was. A killed Postgres refuses for as long as one of its children still works."""
+        server = self.servers.postgres if name == "postgres" else self.servers.redis
+        url, deadline = server.url, time.monotonic() + START_AGAIN_WITHIN
+        while True:
+            try:
+                server.start()
+                break
+            except Permanent:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+        if server.url != url:
+            raise RuntimeError(f"{name} came back at another address: its port was taken meanwhile")
