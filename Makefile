@@ -2,9 +2,8 @@
 .NOTPARALLEL:
 .PHONY: help install dev start test lint lock bench chaos clean venv
 
-# The newest Python that the pinned packages are made for; `make PYTHON=… install` takes another.
-PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3; do \
-	if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo $$name; break; fi; done)
+# Which Python to make the environment with; the newest of those that the pinned packages are made for where unset.
+PYTHON ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
@@ -48,13 +47,16 @@ dev: venv .venv/.dev
 
 # An environment that works is kept, also one that was made in another way; one whose Python is gone is made anew.
 venv:
-	@if $(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then exit 0; fi; \
-	if ! "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
-		echo "heyfleet needs Python 3.11 or newer, and there is none on the PATH." >&2; \
+	@recent='import sys; sys.exit(sys.version_info < (3, 11))'; \
+	if $(BIN)/python -c "import pip; $$recent" >/dev/null 2>&1; then exit 0; fi; \
+	for python in $(or $(PYTHON),python3.13 python3.12 python3.11 python3) none; do \
+		if "$$python" -c "$$recent" >/dev/null 2>&1; then break; fi; done; \
+	if [ "$$python" = none ]; then \
+		echo "heyfleet needs Python 3.11 or newer, and $(or $(PYTHON),python3) is not." >&2; \
 		echo "Install one, or name it: make PYTHON=/path/to/python3.12 install" >&2; exit 1; fi; \
-	if ! "$(PYTHON)" -c 'import ensurepip, venv' >/dev/null 2>&1; then \
-		echo "$(PYTHON) has no venv module. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; fi; \
-	echo "making .venv with $(PYTHON)"; "$(PYTHON)" -m venv --clear .venv
+	if ! "$$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then \
+		echo "$$python has no venv module. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; fi; \
+	echo "making .venv with $$("$$python" --version)"; "$$python" -m venv --clear .venv
 
 .venv/.local: locks/local.lock pyproject.toml
 	@echo "installing the pinned dependencies into .venv (a minute, the first time) …"

@@ -159,7 +159,8 @@ def redacted(text: str) -> str:
 
 def masked_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """The last processor before the renderer: by then, exceptions and stacks are texts."""
-    return {redacted(str(key)): masked(value, str(key)) for key, value in event.items()}
+    first = {key: event[key] for key in ("timestamp", "level", "process", "event") if key in event}
+    return {redacted(str(key)): masked(value, str(key)) for key, value in {**first, **event}.items()}
 
 
 def masked(value: Any, key: str = "") -> Any:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from app.log import configure
-from app.services.addresses import wait_for
 from celery import signals
 
 from app.config.load import load
 from app.errors import ConfigError, HeyfleetError
+from app.log import configure
 from app.queue import make_app
 from app.report import report_errors
+from app.services.addresses import wait_for
 from beat.scheduler import FleetScheduler
 
 

@@ -56,20 +56,20 @@ def account_for(data: Path) -> Account | None:
     """
     if os.geteuid() != ROOT:
         return None
-    owners = [folder.stat().st_uid for folder in (data, data.parent) if folder.exists()]
+    if data.exists() and (found := data.stat()).st_uid != ROOT:
+        return Account(f"user {found.st_uid}", found.st_uid, found.st_gid)
+    above = data.parent.stat().st_uid if data.parent.exists() else ROOT
     # Not a setting of ours: sudo's word about who is at the keyboard.
-    for uid in (*owners, int(os.environ.get("SUDO_UID") or ROOT)):
-        if uid != ROOT:
-            return by_uid(uid)
-    return nobody()
+    return by_uid(above) or by_uid(int(os.environ.get("SUDO_UID") or ROOT)) or nobody()
 
 
-def by_uid(uid: int) -> Account:
+def by_uid(uid: int) -> Account | None:
+    """A user by number; None for root and for one that this machine doesn't know, for whom initdb would not work."""
     try:
         entry = pwd.getpwuid(uid)
     except KeyError:
-        return Account(f"uid {uid}", uid, uid)
-    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+        return None
+    return None if uid == ROOT else Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
 
 def nobody() -> Account:
