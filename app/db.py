@@ -49,7 +49,7 @@ class Database:
                 "application_name": f"heyfleet {name}",
                 "connect_timeout": 2,
                 "options": OPTIONS,
-                # At the second use on a connection rather than the sixth: there are few statements, used again and again.
+                # At the second use on a connection, not the sixth: there are few statements, used again and again.
                 "prepare_threshold": 1,
                 "keepalives_idle": 10,
                 "keepalives_interval": 3,
