@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from app.config.units import Duration, Size
 
@@ -104,7 +104,6 @@ class Runtime(Section):
 
 class Task(Section):
     busy: Literal["steer", "follow_up", "reject"] = "steer"
-    cancel: Literal["admin", "approver", "initiator", "allowed"] = "initiator"
     max_steps: int = Field(default=50, ge=1)
     turn_timeout: Duration = 1800.0
     """Working time; waiting is not counted."""
@@ -157,15 +156,35 @@ class Attachments(Section):
     max_bytes: Size = 25_000_000
 
 
+PLACEHOLDERS = {
+    "cancelled": ("who",),
+    "failed": ("reason",),
+    "max_steps": ("steps",),
+    "turn_timeout": ("minutes",),
+}
+"""What can be filled into each text of `messages`."""
+
+
 class Messages(Section):
     """Every text that heyfleet itself says in chat."""
 
-    busy: str = "This thread is busy with an earlier message. Please try again when it is done."
     cancelled: str = "Cancelled by {who}."
     failed: str = "Something went wrong: {reason}"
     max_steps: str = "I stopped after {steps} steps without reaching an end."
     turn_timeout: str = "I stopped after {minutes} minutes of work without reaching an end."
     empty_reply: str = "(no answer)"
+
+    @field_validator("*")
+    @classmethod
+    def filled_in(cls, text: str, info: ValidationInfo) -> str:
+        """A placeholder that nothing fills would be found out in the middle of a turn."""
+        known = PLACEHOLDERS.get(info.field_name or "", ())
+        try:
+            text.format(**dict.fromkeys(known, ""))
+        except (KeyError, IndexError, ValueError, AttributeError) as error:
+            can = ", ".join(f"{{{name}}}" for name in known) or "none"
+            raise ValueError(f"a placeholder can't be filled in (there is: {can}; a brace itself is {{{{)") from error
+        return text
 
 
 class Log(Section):

@@ -26,7 +26,7 @@ adapters:
 http: {host: 127.0.0.1, port: 8000}
 scope: channel
 runtime: {name: virtual, timeout: 60s, max_concurrent: 12, max_concurrent_per_chat: 1}
-task: {busy: steer, cancel: initiator}
+task: {busy: steer}
 attachments: {max_bytes: 25MB}
 messages: {}
 drain: 30s
