@@ -99,7 +99,8 @@ FINISH = f"""
     ), ended AS (
         UPDATE call SET state = r.state, result = r.result, finished_at = now()
         FROM lane, jsonb_to_recordset(CAST(:results AS jsonb)) AS r (id uuid, state text, result text)
-        WHERE call.id = r.id AND call.state = 'running' RETURNING call.id, call.turn_id
+        WHERE call.sandbox_id = :sandbox AND call.id = r.id AND call.state = 'running'
+        RETURNING call.id, call.turn_id
     ), sent AS (
         INSERT INTO attachment (id, turn_id, direction, name, media_type, body)
         SELECT f.id, f.turn_id, 'out', f.name, f.media_type, decode(f.data, 'base64')

@@ -94,7 +94,8 @@ SETTLE = """
 GIVE_BACK = f"""
     UPDATE destination SET {RELEASE}, version = version + 1,
         wake_at = CASE WHEN version <> :seen THEN now() ELSE (
-            SELECT min(due_at) FROM delivery WHERE destination_id = :destination AND state = 'pending') END
+            SELECT due_at FROM delivery
+            WHERE destination_id = :destination AND state = 'pending' ORDER BY seq LIMIT 1) END
     WHERE id = :destination AND lease_token = :token RETURNING wake_at <= now() AS more"""
 
 
@@ -223,12 +224,14 @@ def next_head(box: Outbox, destination: UUID, token: int) -> Row[Any]:
     return row
 
 
+# Not the move from sending to pending: what is being sent right now would leave twice.
+ENDED_BADLY = {state: DELIVERY_MOVES[state] for state in (DeliveryState.FAILED, DeliveryState.AMBIGUOUS)}
+
+
 def retry(db: Database, delivery: UUID) -> UUID | None:
     """Send once more what ended `failed` or `ambiguous`. Its destination, to be woken; None where it is not so."""
     with db.transaction() as connection:
-        moved = move(
-            connection, "delivery", delivery, DELIVERY_MOVES, DeliveryState.PENDING, attempts=0, finished_at=None
-        )
+        moved = move(connection, "delivery", delivery, ENDED_BADLY, DeliveryState.PENDING, attempts=0, finished_at=None)
         if moved is None:
             return None
         destination: UUID = connection.exec_driver_sql(

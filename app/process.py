@@ -21,7 +21,7 @@ from app.config.settings import Settings
 from app.config.watch import LiveSettings
 from app.db import Database
 from app.deliveries import Outbox, deliver
-from app.errors import Permanent
+from app.errors import HeyfleetError, Permanent
 from app.hosting.lane import Host
 from app.hosting.operations import Limits
 from app.hosting.warm import Warm
@@ -77,6 +77,16 @@ class Personas:
         tools = tools_of(self.db, spec.tools, settings.builtin_tools)
         specs = [tool.spec for tool in tools.values()]
         return Persona(models.get(spec.model), tools, lambda context: system_prompt(spec, specs, context))
+
+    def prepare(self) -> None:
+        """Load what the agents need before their first turn: a model's library takes a second or two."""
+        settings, agents, models = self._parts()
+        for agent_id in settings.agents:
+            try:
+                models.get(agents.get(agent_id).model).prepare()
+            except HeyfleetError as error:
+                # Each turn of this agent will say so to its sender.
+                log.error("agent_not_ready", agent=agent_id, error=error.message)
 
     def reload(self) -> None:
         """Read heyfleet.yaml and every agent folder anew at their next use."""

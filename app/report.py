@@ -9,7 +9,7 @@ def report_errors(settings: Settings, process: str) -> None:
     """Send this process's errors to Sentry, without what people said: neither bodies, nor variables, nor prompts."""
     if settings.sentry_dsn is None:
         return
-    import sentry_sdk  # 60 ms and 10 MB that nobody pays who has no DSN
+    import sentry_sdk  # noqa: PLC0415 (60 ms and 10 MB that nobody pays who has no DSN)
 
     sentry_sdk.init(
         dsn=settings.sentry_dsn.get_secret_value(),

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from bench import alone, throughput
 from bench.calls import p5
 from bench.idle import p8
+from bench.processes import Others
 from bench.report import Figure, Report, machine
 from bench.rig import Rig, scratch, servers
 from bench.waiting import p4
@@ -32,19 +33,26 @@ def main() -> int:
     if unknown:
         sys.exit(f"no benchmark is named {', '.join(sorted(unknown))}; there are {', '.join((*TOGETHER, *APART))}")
     report = Report(machine=machine())
+    others = Others()
+    try:
+        everything(report, only, options)
+    finally:
+        note = "on average, while this ran: the less, the better the figures"
+        report.add([Figure("", "cores used by others", others.cores(), "", note=note)])
+        report.write()
+        report.show()
+    return 1 if report.problems else 0
+
+
+def everything(report: Report, only: set[str], options: argparse.Namespace) -> None:
     report.add([Figure("", "the load generator alone", alone.measure().per_second, "turns/s")])
     with scratch() as folder, servers(folder) as both, spawn() as model:
         rig = Rig(folder, both, model, quick=options.quick, workers=options.workers, problems=report.problems)
-        try:
-            if only & set(TOGETHER):
-                measured(report, "/".join(sorted(only & set(TOGETHER))), lambda: together(rig, only))
-            for name, measure in APART.items():
-                if name in only:
-                    measured(report, name, lambda measure=measure: measure(rig))  # type: ignore[misc]
-        finally:
-            report.write()
-            report.show()
-    return 1 if report.problems else 0
+        if only & set(TOGETHER):
+            measured(report, "/".join(sorted(only & set(TOGETHER))), lambda: together(rig, only))
+        for name, measure in APART.items():
+            if name in only:
+                measured(report, name, lambda measure=measure: measure(rig))  # type: ignore[misc]
 
 
 def parsed() -> argparse.Namespace:

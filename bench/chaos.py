@@ -91,7 +91,8 @@ def run(options: Options, folder: Path | None = None) -> Outcome:
         planned = plan(options.messages, options.seconds, options.seed, counter)
         traffic = Traffic(planned, [web.port for web in fleet.of("web")], SECRET, options.seed)
         stack.callback(traffic.close)
-        storm = Storm(fleet, both, Takeovers(fleet.db), options.seed, outcome.happened, outcome.log)
+        lease = 3.0 if options.quick_leases else 15.0
+        storm = Storm(fleet, both, Takeovers(fleet.db), options.seed, lease, outcome.happened, outcome.log)
         began = time.monotonic()
         traffic.start()
         storm.rage(options.seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,6 +64,35 @@ def cpu_seconds(roots: Iterable[int]) -> float:
             if stat:
                 total += sum(int(ticks) for ticks in stat[11:15]) / TICKS
     return total
+
+
+class Others:
+    """How much of the machine others used meanwhile: what makes figures of two runs differ."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._busy = busy_seconds()
+        self._own = own_seconds()
+
+    def cores(self) -> float:
+        """Cores that were not ours and not idle, on average; asked once all our processes have ended."""
+        theirs = busy_seconds() - self._busy - (own_seconds() - self._own)
+        return max(0.0, theirs / (time.monotonic() - self._began))
+
+
+def busy_seconds() -> float:
+    """CPU time that the machine has spent on anything, or that its host has kept from it.
+
+    https://man7.org/linux/man-pages/man5/proc_stat.5.html
+    """
+    user, nice, system, _idle, _iowait, *rest = map(int, (PROC / "stat").read_text().split("\n", 1)[0].split()[1:])
+    return (user + nice + system + sum(rest[:3])) / TICKS
+
+
+def own_seconds() -> float:
+    """CPU time of this process and of those that it started and that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 @dataclass

@@ -70,6 +70,8 @@ class Report:
 
     def show(self) -> None:
         console = Console()
+        if not console.is_terminal:
+            console = Console(width=160)
         table = Table(title=", ".join(self.machine.values()))
         for name, justify in (("", "left"), ("load", "left"), ("measured", "right"), ("goal", "right")):
             table.add_column(name, justify=justify)  # type: ignore[arg-type]  # a literal, widened by the loop

@@ -18,8 +18,10 @@ from bench.takeover import Takeovers
 from tests.e2e.fleet import Fleet, Process
 
 DECK = ("web", "web", "worker", "worker", "worker", "runner", "runner", "beat")
+PAUSED = ("worker paused", "runner paused")
+"""For longer than a lease: what it holds is taken over, and it goes on as if nothing had happened."""
 SERVERS = ("redis flushed", "redis killed", "postgres restarted", "postgres killed")
-KINDS = tuple(f"{kind} killed" for kind in dict.fromkeys(DECK)) + SERVERS
+KINDS = tuple(f"{kind} killed" for kind in dict.fromkeys(DECK)) + PAUSED + SERVERS
 LEAST_GAP, MOST_GAP = 5.0, 40.0
 LONGEST_ABSENCE = 3.0
 """Seconds until what was killed is started again."""
@@ -34,6 +36,8 @@ class Storm:
     servers: Servers
     takeovers: Takeovers
     seed: int
+    lease: float
+    """Seconds that a lease lasts."""
     happened: Counter[str] = field(default_factory=Counter)
     log: list[str] = field(default_factory=list)
     """Each fault with its time, in seconds from the beginning."""
@@ -42,9 +46,10 @@ class Storm:
         """Do harm for so long, and until each kind of it was done once."""
         chance = random.Random(self.seed)
         started = time.monotonic()
-        whole = [f"{kind} killed" for kind in DECK] + list(SERVERS)
+        whole = [f"{kind} killed" for kind in DECK] + [*PAUSED, *SERVERS]
         # Short runs get the same faults, closer together.
-        scale = min(1.0, seconds / (len(whole) * (LEAST_GAP + MOST_GAP) / 2 + len(whole) * LONGEST_ABSENCE / 2))
+        lasting = len(whole) * LONGEST_ABSENCE / 2 + len(PAUSED) * self.lease
+        scale = min(1.0, max(0.05, (seconds - lasting) / (len(whole) * (LEAST_GAP + MOST_GAP) / 2)))
         while True:
             chance.shuffle(whole)
             for kind in whole:
@@ -73,8 +78,20 @@ class Storm:
                 os.kill(self.servers.postgres_pid, signal.SIGKILL)
                 time.sleep(absence)
                 self.started_again("postgres")
+            case "worker paused" | "runner paused":
+                victim = self.victim(kind.partition(" ")[0], chance).popen
+                victim.send_signal(signal.SIGSTOP)
+                time.sleep(self.lease + absence)
+                victim.send_signal(signal.SIGCONT)
             case _:
-                self.kill(chance.choice(self.fleet.of(kind.partition(" ")[0])), chance, absence)
+                self.kill(self.victim(kind.partition(" ")[0], chance), chance, absence)
+
+    def victim(self, kind: str, chance: random.Random) -> Process:
+        """Mostly the one that a kill hurts most."""
+        processes = self.fleet.of(kind)
+        busiest = self.takeovers.busiest(kind)
+        hurt = [process for process in processes if process.popen.pid == busiest]
+        return hurt[0] if hurt and chance.random() < 0.75 else chance.choice(processes)
 
     def kill(self, process: Process, chance: random.Random, absence: float) -> None:
         pids = tree(process.popen.pid)

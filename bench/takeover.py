@@ -17,6 +17,11 @@ GIVE_UP_AFTER = 120.0
 ORPHANS = """
     SELECT CAST(id AS text), lease_token FROM {table}
     WHERE lease_owner LIKE :owner AND lease_until > now()"""
+BUSIEST = """
+    SELECT lease_owner, count(*) FROM (
+        SELECT lease_owner FROM thread UNION ALL SELECT lease_owner FROM destination
+        UNION ALL SELECT lease_owner FROM sandbox) AS held
+    WHERE lease_owner LIKE :owner GROUP BY lease_owner ORDER BY count(*) DESC LIMIT 1"""
 # A lane that is free under its old token was given back in the moment before the kill.
 MOVED_ON = """
     SELECT CAST(lane.id AS text) AS id, lane.lease_token > old.token AS taken FROM {table} AS lane
@@ -50,6 +55,14 @@ class Takeovers:
                 thread = threading.Thread(target=self._watch, args=(table, held, time.monotonic()), daemon=True)
                 thread.start()
                 self.threads.append(thread)
+
+    def busiest(self, kind: str) -> int | None:
+        """The process of a kind that holds the most lanes right now; None where none does, or nobody can tell."""
+        try:
+            row = self.db.one(BUSIEST, owner=f"% {kind} %")
+        except HeyfleetError:
+            return None
+        return int(row.lease_owner.split()[2]) if row else None
 
     def close(self) -> None:
         for thread in self.threads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from statistics import median
 
 from bench import commits, empty_tasks
@@ -16,6 +17,8 @@ TASKS_NO_TOOL = 1
 """Celery tasks of a turn: one wake of its thread; the reply is delivered in the same task."""
 TASKS_ONE_CALL = 3
 """The thread, its sandbox, and the thread again."""
+STATISTICS_SECONDS = 2.0
+"""Postgres's processes report what they did at most once a second."""
 COMMITS_NO_TOOL = 5
 """Accept, take, commit; take the destination, finish the delivery."""
 
@@ -44,6 +47,7 @@ def p2(running: Running, full: list[Load]) -> list[Figure]:
     split = ", ".join(f"{kind} {ms:.1f}" for kind, ms in used.items() if ms >= 0.05)
     runs, turns = (1, 200) if rig.quick else (3, 1000)
     tools = by_rate([running.closed(ONE_CALL, turns, AT_ONCE) for _ in range(runs)])
+    commits_no_tool, commits_one_call = commits_of(running, NO_TOOL), commits_of(running, ONE_CALL)
     figures = [
         Figure("P2", "turns/s, no tool, 50 at once", per_second, "/s", 180, less_is_better=False, note=spread(full)),
         Figure("P2", "the same: CPU per turn", sum(used.values()), "ms", note=split),
@@ -57,6 +61,8 @@ def p2(running: Running, full: list[Load]) -> list[Figure]:
             less_is_better=False,
             note=spread(tools),
         ),
+        Figure("P2", "commits of a turn, no tool (counted)", commits_no_tool, ""),
+        Figure("P2", "commits of a turn, one bash call (counted)", commits_one_call, ""),
     ]
     return figures + yardsticks(rig, running, per_second, middle(tools).per_second)
 
@@ -90,6 +96,21 @@ def yardsticks(rig: Rig, running: Running, no_tool: float, one_call: float) -> l
         Figure("P2", "yardstick: pgbench commits", postgres, "/s", note="1-row update, 8 clients, prepared"),
         Figure("P2", "no tool: commits per second ÷ pgbench", no_tool * COMMITS_NO_TOOL / postgres, ""),
     ]
+
+
+def commits_of(running: Running, text: str, turns: int = 100) -> float:
+    """Transactions that Postgres counted for each of some unloaded turns, those for upkeep left out."""
+
+    def counted() -> int:
+        time.sleep(STATISTICS_SECONDS)
+        found = running.fleet.sql("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")
+        return int(found[0][0])
+
+    before, started = counted(), time.monotonic()
+    running.closed(text, turns, 1)
+    after, took = counted(), time.monotonic() - started
+    at_rest = counted() - after
+    return (after - before - at_rest * took / STATISTICS_SECONDS) / turns
 
 
 def by_rate(loads: list[Load]) -> list[Load]:

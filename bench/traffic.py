@@ -76,7 +76,7 @@ def message(chance: random.Random, number: int, due: float, thread: int, receive
     line = None
     if chance.random() < 0.35:
         line = f"line-{number:06d}"
-        pause = chance.choice(("", "", "; sleep 0.2", "; sleep 1"))
+        pause = chance.choice(("", "", "; sleep 0.3", "; sleep 1", "; sleep 2"))
         directives.append(f'tools=1 command="echo {line} >> {counter}{pause}"')
     copies = chance.randint(2, 4) if chance.random() < 0.25 else 1
     text = f"{mark(number)} [[{' '.join(directives)}]]"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
+import signal
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -14,12 +17,19 @@ import redis
 
 from app.migrate import migrate
 from app.services.postgres import EmbeddedPostgres
+from app.services.process import PR_SET_PDEATHSIG
 from app.services.redis import EmbeddedRedis
 
 # What a test's data loses in a power cut is not missed. Nothing else may weaken durability.
 FAST_POSTGRES = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 FAST_REDIS = {"appendonly": "no"}
 TEMPLATE = "template_heyfleet"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """An xdist worker ends when the pytest that started it is killed, and its servers end with it."""
+    if hasattr(config, "workerinput") and sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @pytest.fixture(scope="session")

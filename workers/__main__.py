@@ -8,6 +8,7 @@ import sys
 from app.config.load import load
 from app.errors import ConfigError, HeyfleetError
 from app.log import configure
+from app.migrate import missing
 from app.report import report_errors
 from app.services.addresses import wait_for
 from workers import flower, runner, worker
@@ -27,7 +28,7 @@ def main(arguments: list[str]) -> int:
         os.environ.update({name: value for name, value in loaded.environ.items() if name not in os.environ})
         configure(settings.log.level, settings.log.format, name)
         report_errors(settings, name)
-        addresses = wait_for(settings)
+        addresses = wait_for(settings, also=lambda found: missing(found.database_url))
         PROCESSES[name](loaded, addresses.database_url, addresses.redis_url)
     except ConfigError as error:
         sys.stderr.write("\n".join(error.problems) + "\n")

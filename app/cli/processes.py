@@ -12,9 +12,8 @@ import typer
 from app.cli.services import services as run_services
 from app.config.settings import Settings, WebhookAdapter
 from app.errors import Refused
-from app.ingress.serve import serve
 from app.log import configure
-from app.migrate import migrate
+from app.migrate import migrate, missing
 from app.report import report_errors
 from app.services.addresses import wait_for
 
@@ -38,7 +37,9 @@ def web(context: typer.Context) -> None:
     settings = context.obj.settings()
     configure(settings.log.level, settings.log.format, "web")
     report_errors(settings, "web")
-    addresses = wait_for(settings)
+    addresses = wait_for(settings, also=lambda found: missing(found.database_url))
+    from app.ingress.serve import serve  # noqa: PLC0415 (20 MB that the other verbs need not have)
+
     serve(settings, addresses.database_url, addresses.redis_url)
 
 

@@ -7,25 +7,23 @@ import http
 import http.client
 import math
 import os
-import select
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from types import FrameType
 
 import structlog
 
 from app.config.settings import Settings
-from app.errors import HeyfleetError, Permanent
+from app.errors import Cancelled, HeyfleetError, Permanent
 from app.log import redact
 from app.services.addresses import EMBEDDED, Recorded, Server, record, recorded, wait_for
 from app.services.place import servers_folder
 from app.services.postgres import EmbeddedPostgres
 from app.services.private import private_folder
 from app.services.redis import EmbeddedRedis
+from app.services.stop import Stop, stop_signals
 
 log = structlog.get_logger()
 
@@ -47,7 +45,7 @@ def services(settings: Settings, migrate: Callable[[str], None], banner: Callabl
     """
     with stop_signals() as stop:
         if EMBEDDED not in (settings.database_url.get_secret_value(), settings.redis_url.get_secret_value()):
-            migrate(wait_for(settings).database_url)
+            migrate_when_there(settings, migrate, stop)
             stay(settings, {}, banner, stop)
             return
         with only_one(settings):
@@ -57,48 +55,6 @@ def services(settings: Settings, migrate: Callable[[str], None], banner: Callabl
                 stay(settings, servers, banner, stop)
             finally:
                 shut_down(settings, servers, stop)
-
-
-class Stop:
-    """Whether we were told to stop, and whether more than once: then in a hurry."""
-
-    def __init__(self) -> None:
-        self._times = 0
-        # An Event's lock may be held by the very code that the signal interrupts.
-        self._bell, self._ring = os.pipe()
-
-    def ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 (a signal handler's)
-        self._times += 1
-        os.write(self._ring, b".")
-
-    @property
-    def asked(self) -> bool:
-        return self._times > 0
-
-    @property
-    def hurry(self) -> bool:
-        return self._times > 1
-
-    def wait(self, seconds: float) -> bool:
-        """Wait up to `seconds`; whether we were told to stop."""
-        select.select([self._bell], [], [], seconds)
-        return self.asked
-
-    def close(self) -> None:
-        os.close(self._bell)
-        os.close(self._ring)
-
-
-@contextmanager
-def stop_signals() -> Iterator[Stop]:
-    stop = Stop()
-    before = {number: signal.signal(number, stop.ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        stop.close()
 
 
 @contextmanager
@@ -147,7 +103,16 @@ def start(settings: Settings, servers: Mapping[Server, Embedded], migrate: Calla
         publish(settings, servers, ready=True)
     else:
         publish(settings, servers, ready=True)
-        migrate(wait_for(settings).database_url)
+        migrate_when_there(settings, migrate, stop)
+
+
+def migrate_when_there(settings: Settings, migrate: Callable[[str], None], stop: Stop) -> None:
+    """Migrate a database that is not ours to start."""
+    try:
+        addresses = wait_for(settings, stop=lambda: stop.asked)
+    except Cancelled:
+        return  # `stay` sees it as well
+    migrate(addresses.database_url)
 
 
 def publish(settings: Settings, servers: Mapping[Server, Embedded], *, ready: bool) -> None:

@@ -57,7 +57,7 @@ class DemoModel:
 
 def calls_of(prompt: Prompt) -> list[CallRequest]:
     """One bash call for each `run:` line of what was said last, if there is a bash."""
-    if not any(spec.name == "bash" for spec in prompt.tools):
+    if not has_bash(prompt):
         return []
     commands = RUN.findall(last_text(prompt))
     # The transcript has grown by the next step, so no id comes twice in a thread.
@@ -73,7 +73,11 @@ def text_of(prompt: Prompt, calls: Sequence[CallRequest]) -> str:
         cut = said if len(said) <= ECHO_CHARACTERS else f"{said[:ECHO_CHARACTERS]} […]"
         texts.append(f"You said: {cut}")
     text = "\n\n".join(texts)
-    return text if prompt.transcript or calls else text + HINT
+    return text + HINT if has_bash(prompt) and not (prompt.transcript or calls) else text
+
+
+def has_bash(prompt: Prompt) -> bool:
+    return any(spec.name == "bash" for spec in prompt.tools)
 
 
 def last_text(prompt: Prompt) -> str:

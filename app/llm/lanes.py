@@ -2,7 +2,7 @@
 
 httpcore2 looks at every connection of a pool whenever a request starts or ends, so the cost of one pool grows with the
 square of what is in flight: 2000 requests at once cost 8 s of CPU over one pool and 4.5 s over lanes of 32. See
-`_assign_requests_to_connections` in https://github.com/pydantic/httpx2/blob/main/src/httpcore2/_async/connection_pool.py
+`_assign_requests_to_connections` in https://github.com/pydantic/httpx2/blob/main/src/httpcore2/httpcore2/_async/connection_pool.py
 """
 
 from __future__ import annotations

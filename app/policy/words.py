@@ -18,6 +18,7 @@ MOST_WORDS = 64
 PATTERN = re.compile(r"(?<!\x01)[*?\[]")
 INNERMOST_BRACES = re.compile(r"(?<!\x01)\{([^{}\x01]*(?:\x01.[^{}\x01]*)*)\}", re.DOTALL)
 COMMA = re.compile(r"(?<!\x01),")
+UNQUOTED_BLANK = re.compile(r"(?<!\\)\s")
 HOME = ("$HOME", "${HOME}")
 
 
@@ -83,6 +84,8 @@ def in_quotes(text: str) -> str:
 
 
 def unescaped(text: str) -> str:
+    if UNQUOTED_BLANK.search(text):
+        return ANY  # the parser took several words for one
     return re.sub(r"\\(.)", lambda match: QUOTED + match[1], text.replace("\\\n", ""), flags=re.DOTALL)
 
 

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from app.policy.tables import named
 from app.policy.words import ANY, Word
 
 SHELLS = frozenset(("bash", "sh", "dash", "zsh", "ksh", "mksh", "ash", "fish", "rbash"))
 INTERPRETERS = frozenset(("python", "perl", "ruby", "node", "nodejs", "php", "lua", "deno", "bun"))
-RESERVED = frozenset(
-    ("!", "{", "if", "then", "elif", "else", "while", "until", "do", "for", "select", "case", "function")
-)
+RESERVED = frozenset(named("! { } if then elif else fi while until do done for select case esac function [[ ]]"))
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=", re.DOTALL)
 
 

@@ -112,9 +112,11 @@ class BubblewrapRuntime:
     ) -> Ended:
         limits = self._settings
         inner = ["bash", "-c", LIMITED, str(limits.max_processes), *argv]
-        with readable(seccomp.program() or b"", PASSWD, GROUP) as fds:
+        view = b"".join(word.encode() + b"\0" for word in arguments(root, temporary, network=limits.network))
+        with readable(view, seccomp.program() or b"", PASSWD, GROUP) as fds:
             command = Command(
-                argv=[*arguments(root, temporary, network=limits.network), "--", *inner],
+                # Not as arguments: those can be read in the sandbox's /proc, and they name folders of this machine.
+                argv=["bwrap", "--args", str(FIRST_FD), "--", *inner],
                 cwd="/",
                 env={"PATH": PATH, "HOME": TOP, "PWD": TOP, "LANG": "C.UTF-8", "TERM": "dumb", "USER": "agent"},
                 max_processes=limits.max_processes + OWN_PROCESSES,
@@ -124,12 +126,12 @@ class BubblewrapRuntime:
 
 
 def arguments(root: Path, temporary: Path, *, network: bool) -> list[str]:
-    """bwrap's arguments; descriptors from FIRST_FD on: the system call filter, /etc/passwd, /etc/group."""
-    argv = ["bwrap", "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+    """bwrap's arguments; after FIRST_FD come the descriptors of the system call filter, /etc/passwd and /etc/group."""
+    argv = ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     argv += [] if network else ["--unshare-net"]
     argv += ["--uid", str(USER), "--gid", str(USER), "--hostname", "sandbox", "--cap-drop", "ALL"]
     # The new session is against input pushed into a terminal (CVE-2017-5226).
-    argv += ["--die-with-parent", "--new-session", "--seccomp", str(FIRST_FD)]
+    argv += ["--die-with-parent", "--new-session", "--seccomp", str(FIRST_FD + 1)]
     argv += ["--ro-bind", "/usr", "/usr"]
     for name in SYSTEM:
         path = Path("/", name)
@@ -139,8 +141,8 @@ def arguments(root: Path, temporary: Path, *, network: bool) -> list[str]:
             argv += ["--ro-bind", str(path), str(path)]
     for name in (*CONFIGURATION, *(NETWORK if network else ())):
         argv += ["--ro-bind-try", name, name]
-    argv += ["--perms", "0644", "--file", str(FIRST_FD + 1), "/etc/passwd"]
-    argv += ["--perms", "0644", "--file", str(FIRST_FD + 2), "/etc/group"]
+    argv += ["--perms", "0644", "--file", str(FIRST_FD + 2), "/etc/passwd"]
+    argv += ["--perms", "0644", "--file", str(FIRST_FD + 3), "/etc/group"]
     argv += ["--proc", "/proc", "--dev", "/dev"]
     for place in ("/tmp", "/dev/shm"):  # noqa: S108 — the sandbox's own
         argv += ["--bind", str(temporary), place]

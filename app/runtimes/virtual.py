@@ -157,7 +157,8 @@ class VirtualSandbox:
         try:
             yield
         except RuntimeError as error:
-            raise Refused(f"{path}: {str(error).removeprefix('io error: ')}") from error
+            said = str(error).removeprefix("io error: ")
+            raise Refused(f"{path}: {said}", status=404 if "not found" in said else 400) from error
         finally:
             self._lock.release()
 
@@ -211,7 +212,10 @@ class VirtualSandbox:
             raise Refused(f"{path} would have more than {self._max_bytes} bytes", status=413)
         place = self._at(path)
         self._bash.mkdir(str(PurePosixPath(place).parent), recursive=True)
+        mode = self._bash.stat(place)["mode"] if self._bash.exists(place) else None
         self._bash.fs().write_file(place, content)
+        if mode is not None:
+            self._bash.chmod(place, mode)
 
     def _keep_output(self, whole: IO[bytes]) -> str:
         """Put a command's whole output into the next file of its folder; empty where it does not fit any more."""

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from app.config.settings import Settings
-from app.errors import ConfigError, Unavailable
+from app.errors import Cancelled, ConfigError, Unavailable
 from app.log import redact
 from app.services.private import private_folder, read_own, write_private
 
@@ -71,11 +71,12 @@ def wait_for(
     seconds: float = 60.0,
     say: Callable[[str], None] | None = None,
     also: Callable[[Addresses], str | None] | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> Addresses:
     """Wait until both can be connected to, and say so (to stderr) where they can't be at once.
 
     `also` names what else is missing, once both are there (such as migrations), or returns None. Raises Unavailable
-    after `seconds`, with the reasons and the cure.
+    after `seconds`, with the reasons and the cure, and Cancelled when `stop` says so.
     """
     until = time.monotonic() + seconds
     said = False
@@ -89,6 +90,8 @@ def wait_for(
         if not said:
             (say or to_stderr)(f"waiting for {' and '.join(missing)} (up to {seconds:.0f} s) …")
             said = True
+        if stop and stop():
+            raise Cancelled("told to stop while waiting")
         time.sleep(POLL_SECONDS)
     return resolve(settings)
 

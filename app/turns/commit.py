@@ -44,7 +44,8 @@ COMMIT = f"""
         FROM lane WHERE turn.id = :turn
     ), absorbed AS (
         UPDATE turn SET state = 'done', absorbed_by = :turn, started_at = now(), finished_at = now()
-        FROM lane WHERE turn.id = ANY(CAST(:absorbed AS uuid[])) AND turn.state = 'queued'
+        FROM lane
+        WHERE turn.thread_id = :thread AND turn.id = ANY(CAST(:absorbed AS uuid[])) AND turn.state = 'queued'
     ), dropped AS (
         UPDATE call SET finished_at = now(), state = CASE WHEN state = 'queued' THEN 'cancelled' ELSE 'interrupted' END
         FROM lane WHERE :final AND call.turn_id = :turn
@@ -106,7 +107,7 @@ RESULTS = f"""
     ), ended AS (
         UPDATE call SET state = r.state, result = r.result, finished_at = now()
         FROM lane, jsonb_to_recordset(CAST(:results AS jsonb)) AS r (id uuid, state text, result text)
-        WHERE call.id = r.id AND call.state = 'running' RETURNING call.id
+        WHERE call.turn_id = :turn AND call.id = r.id AND call.state = 'running' RETURNING call.id
     ), worked AS (
         UPDATE turn SET open_calls = open_calls - (SELECT count(*) FROM ended),
             state = CASE WHEN open_calls = (SELECT count(*) FROM ended) THEN 'running' ELSE state END

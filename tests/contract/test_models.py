@@ -110,6 +110,11 @@ def test_streamed_text_grows_to_the_answers(model: Model) -> None:
     assert {thread for _, thread in heard} == {threading.get_ident()}
 
 
+def test_a_fast_answer_is_heard_to_its_end(model: Model) -> None:
+    heard: list[str] = []
+    assert ask(model, "one two three four five", on_text=heard.append).text == heard[-1]
+
+
 def test_a_listener_that_fails_costs_no_answer(model: Model) -> None:
     def fails(text: str) -> None:
         raise RuntimeError("the listener's fault")

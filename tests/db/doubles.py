@@ -1,4 +1,4 @@
-"""Doubles of the edges, behind `app.ports`: a scripted model, a sandbox that is a list of lines, an adapter that notes."""
+"""Doubles of the edges, behind `app.ports`: a scripted model, a sandbox of lines, an adapter that notes."""
 
 from __future__ import annotations
 

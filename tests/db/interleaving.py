@@ -138,6 +138,16 @@ def count(connection: psycopg.Connection[Any], statement: str) -> int:
     return found
 
 
+def keep_at(action: Callable[[], object], happened: Callable[[], Any]) -> None:
+    """Do it again and again until it happened."""
+
+    def tried() -> Any:
+        action()
+        return happened()
+
+    wait_until(tried)
+
+
 def wait_until(happened: Callable[[], Any], seconds: float = 30, message: str = "it did not happen") -> None:
     """Look often, fail late: the machine may be busy."""
     deadline = time.monotonic() + seconds

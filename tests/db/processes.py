@@ -13,7 +13,6 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
-import app.turns.advance
 import tests.db.stations  # noqa: F401 (imported once, for all)
 
 Work = Callable[..., Any]

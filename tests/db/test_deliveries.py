@@ -6,6 +6,7 @@ import fcntl
 import json
 import threading
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from app.db import Database
 from app.ports import Outbound
 from app.results import Ambiguous, Failed, Retry, SendResult, Sent
 from tests.db.doubles import NoteAdapter, ScriptedModel, bash, call
-from tests.db.interleaving import Intrusion, wait_until
+from tests.db.interleaving import Intrusion, keep_at, wait_until
 from tests.db.processes import Processes, together
 from tests.db.rows import assert_settled, everything, pump, rows, value
 from tests.db.stations import Runner, Worker
@@ -74,7 +75,7 @@ def test_files_go_with_the_reply(worker: Make, runner: Make, db: Database) -> No
 
 
 def test_a_destination_that_is_held_or_has_nothing_due_is_left_alone(worker: Make, db: Database) -> None:
-    w, destination = staged(worker)
+    _, destination = staged(worker)
     other: Worker = worker()
     db.rows(deliveries.TAKE_HEAD, destination=destination, owner="somebody", ttl=60)
     before = everything(db)
@@ -195,7 +196,9 @@ def send_for_ever(_: Barrier, database_url: str, redis_url: str, destination: UU
         threading.Event().wait()
         return Sent()
 
-    w = Worker(database_url, redis_url, adapter=NoteAdapter(never), lease={"ttl": "1s", "renew": "200ms", "sweep": "1s"})
+    w = Worker(
+        database_url, redis_url, adapter=NoteAdapter(never), lease={"ttl": "1s", "renew": "200ms", "sweep": "1s"}
+    )
     w.keeper.start()
     w.deliver(destination)
 
@@ -208,7 +211,7 @@ def test_a_process_killed_while_it_sends(worker: Make, db: Database, database_ur
     finally:
         processes.kill()
     w: Worker = worker(adapter=NoteAdapter(resend_safe=False))
-    wait_until(lambda: w.deliver(destination) or states(db) == [("ambiguous", 1)])
+    keep_at(partial(w.deliver, destination), lambda: states(db) == [("ambiguous", 1)])
     assert w.adapter.sends == []
     assert_settled(db)
 
@@ -308,7 +311,10 @@ def test_deliveries_staged_by_many_processes_at_once_leave_in_order(
     pump(w)
     assert_settled(db)
     sends = [json.loads(line) for line in Path(path).read_text().splitlines()]
-    in_order = rows(db, "SELECT address, delivery.id::text FROM delivery JOIN destination ON destination.id = "
-                        "destination_id ORDER BY address, seq")
+    in_order = rows(
+        db,
+        "SELECT address, delivery.id::text FROM delivery JOIN destination ON destination.id = "
+        "destination_id ORDER BY address, seq",
+    )
     assert sorted(sends, key=lambda send: send[0]) == [list(row) for row in in_order]
     assert len(sends) == 100

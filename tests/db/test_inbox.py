@@ -11,11 +11,11 @@ from uuid import UUID
 import pytest
 
 from app.clock import uuid7
+from app.config.settings import Retention
 from app.db import Database
 from app.errors import Refused, Unavailable
 from app.inbox import accept
 from app.retention import prune
-from app.config.settings import Retention
 from tests.db.interleaving import Intrusion, Mode
 from tests.db.processes import together
 from tests.db.rows import everything, rows, value
@@ -136,7 +136,9 @@ def test_receipts_are_forgotten_after_their_time(db: Database) -> None:
     say(db, event_key="old")
     say(db, event_key="young")
     db.rows("UPDATE receipt SET created_at = now() - interval '31 days' WHERE event_key = 'old'")
-    db.rows("UPDATE event SET created_at = now() - interval '91 days' WHERE id = (SELECT min(id::text)::uuid FROM event)")
+    db.rows(
+        "UPDATE event SET created_at = now() - interval '91 days' WHERE id = (SELECT min(id::text)::uuid FROM event)"
+    )
     assert prune(db, Retention()) == {"event": 1, "receipt": 1}
     assert say(db, event_key="young").duplicate
     assert not say(db, event_key="old").duplicate
@@ -201,7 +203,7 @@ def test_one_event_sent_to_eight_processes_at_once_is_one_turn(db: Database, dat
 
 
 def test_messages_that_make_one_thread_at_once(db: Database, database_url: str) -> None:
-    each = [(database_url, [(f"p{p} e{n}", f"t{n}") for n in range(20)], {}) for p in range(4)]
+    each: list[tuple[Any, ...]] = [(database_url, [(f"p{p} e{n}", f"t{n}") for n in range(20)], {}) for p in range(4)]
     answers = together(accept_events, *each)
     turns: set[UUID] = {turn for heard in answers for turn, _ in heard}
     assert len(turns) == 80

@@ -5,7 +5,7 @@ A statement is a transaction, so what happens between any two of them, and while
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -104,7 +104,7 @@ def at_each_statement(
     database_url: str,
     begin: Callable[[str], Any],
     act: Callable[[Any], None],
-    intrude: Callable[[Any], None] | None = None,
+    intrude: Callable[[Any], Any] | None = None,
 ) -> int:
     """Begin anew for each statement that `station` makes in `act`, with `intrude` at it, or with its connection
     broken there; until there is no such statement. How many there are."""
@@ -145,22 +145,27 @@ def test_a_turn(scene: Scene, database_url: str, text: str, intruder: str) -> No
     def act(accepted: Accepted) -> None:
         scene.worker.advance(accepted.thread_id)
 
-    def intrude(accepted: Accepted) -> None:
-        if intruder == "message":
-            scene.other.say("more", thread=accepted.thread_key)
-        elif intruder == "cancel":
-            scene.other.cancel(accepted.turn_id)
-        elif intruder == "runner":
-            for (sandbox,) in rows(scene.db, "SELECT id FROM sandbox WHERE wake_at IS NOT NULL"):
-                scene.other_runner.work(sandbox)
-        elif intruder == "takeover":
-            expire(scene.db, "thread", accepted.thread_id)
-            scene.other.advance(accepted.thread_id)
-        else:
-            for (lane,) in rows(scene.db, "SELECT id FROM destination WHERE lease_owner IS NOT NULL"):
-                expire(scene.db, "destination", lane)
-                scene.other.deliver(lane)
+    def take_over(accepted: Accepted) -> None:
+        expire(scene.db, "thread", accepted.thread_id)
+        scene.other.advance(accepted.thread_id)
 
+    def take_over_destinations(_: Accepted) -> None:
+        for (lane,) in rows(scene.db, "SELECT id FROM destination WHERE lease_owner IS NOT NULL"):
+            expire(scene.db, "destination", lane)
+            scene.other.deliver(lane)
+
+    def run_commands(_: Accepted) -> None:
+        for (sandbox,) in rows(scene.db, "SELECT id FROM sandbox WHERE wake_at IS NOT NULL"):
+            scene.other_runner.work(sandbox)
+
+    intruders: dict[str, Callable[[Accepted], Any]] = {
+        "message": lambda accepted: scene.other.say("more", thread=accepted.thread_key),
+        "cancel": lambda accepted: scene.other.cancel(accepted.turn_id),
+        "runner": run_commands,
+        "takeover": take_over,
+        "takeover of the destination": take_over_destinations,
+    }
+    intrude = intruders[intruder]
     statements = at_each_statement(scene, scene.worker, database_url, begin, act, intrude)
     assert statements >= (4 if text == "hello" else 6)
     cancelled = rows(scene.db, "SELECT answer FROM turn WHERE state = 'cancelled'")

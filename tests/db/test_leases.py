@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.synchronize import Barrier
 from typing import Any
 from uuid import UUID
@@ -27,7 +28,7 @@ from app.turns.commit import Outcome, commit, commit_results
 from app.turns.facts import Held, give_back, reread, take
 from app.turns.next import Ask, Give
 from tests.db.doubles import NoteAdapter, NoteRuntime, ScriptedModel, TrustedTool, WaitingModel, bash, call
-from tests.db.interleaving import wait_until
+from tests.db.interleaving import keep_at, wait_until
 from tests.db.processes import Processes, together
 from tests.db.rows import assert_settled, everything, expire, pump, rows, value
 from tests.db.stations import Runner, Worker, say
@@ -167,19 +168,25 @@ def test_a_broken_connection_of_the_keeper_loses_nothing(worker: Make, db: Datab
 
 def test_a_lease_that_can_not_be_renewed_ends_the_work_at_its_expiry(worker: Make, db: Database) -> None:
     model = WaitingModel()
-    w: Worker = worker(model=model, lease={"ttl": "1500ms", "renew": "300ms", "sweep": "1s"})
+    w: Worker = worker(model=model, lease={"ttl": "2s", "renew": "200ms", "sweep": "1s"})
     accepted = w.say()
     w.keeper.start()
     ended: list[float] = []
-    work = threading.Thread(target=lambda: (w.advance(accepted.thread_id), ended.append(time.monotonic())))
+
+    def advance() -> None:
+        w.advance(accepted.thread_id)
+        ended.append(time.monotonic())
+
+    work = threading.Thread(target=advance)
     work.start()
     assert model.asked.wait(30)
     with db.transaction() as connection:
         connection.execute(text("SELECT 1 FROM thread FOR UPDATE"))
-        locked = time.monotonic()
+        (lease,) = w.keeper.held()
+        deadline = lease.deadline
         work.join(30)
         assert ended, "the work stopped by itself"
-        assert ended[0] - locked > 0.5, "and not before the time it had left"
+        assert ended[0] >= deadline, "and not before the time that was granted last"
         before = everything(db)
     assert before["step"] == []
     assert [turn["state"] for turn in before["turn"]] == ["running"]
@@ -264,9 +271,7 @@ def an_outcome(held: Held, kind: str) -> Outcome:
         case "failed":
             return outcomes.failed(facts, turn, "no", "", adapter=adapter, messages=messages)
         case _:
-            return outcomes.given_up(
-                facts, Give(turn, "max_steps"), adapter=adapter, messages=messages, timeout=1
-            )
+            return outcomes.given_up(facts, Give(turn, "max_steps"), adapter=adapter, messages=messages, timeout=1)
 
 
 BASH = next(tool for tool in TOOLS if tool.spec.name == "bash")
@@ -296,17 +301,16 @@ def test_who_lost_a_thread_writes_nothing_to_it(worker: Make, db: Database, writ
         assert lane(db)[0] is None
     before = everything(db)
     result = [{"id": str(each.id), "state": "done", "result": "late"} for each in facts.calls]
+    writes: dict[str, Callable[[], Any]] = {
+        "results": lambda: commit_results(lost.db, facts, turn, result, [], held.lease),
+        "reread": lambda: reread(lost.db, facts),
+    }
     if write == "give back":
         assert give_back(lost.db, facts, "now") is False
     else:
+        late = writes.get(write) or partial(commit, lost.db, facts, turn, an_outcome(held, write), held.lease)
         with pytest.raises(LeaseLost):
-            match write:
-                case "results":
-                    commit_results(lost.db, facts, turn, result, [], held.lease)
-                case "reread":
-                    reread(lost.db, facts)
-                case _:
-                    commit(lost.db, facts, turn, an_outcome(held, write), held.lease)
+            late()
     assert everything(db) == before
 
 
@@ -324,18 +328,17 @@ def test_who_lost_a_sandbox_writes_nothing_to_it(worker: Make, runner: Make, db:
     assert calls.take(other.db, sandbox, other.place, owner=other.name, warm_generation=-1)
     before = everything(db)
     file = {"id": str(UUID(int=5)), "name": "a", "media_type": "b", "data": ""}
+    ended = [Ended(begun, CallState.DONE, "late", [file])]
+    writes: dict[str, Callable[[], Any]] = {
+        "finish": lambda: calls.finish(lost.db, sandbox, claim, ended, lease, snapshot=b"late"),
+        "settle": lambda: calls.settle(lost.db, sandbox, claim),
+        "begin more": lambda: calls.begin_more(lost.db, sandbox, claim.token, lost.place, warm_generation=-1),
+    }
     if write == "give back":
         calls.give_back(lost.db, sandbox, claim)
     else:
         with pytest.raises(LeaseLost):
-            match write:
-                case "finish":
-                    ended = [Ended(begun, CallState.DONE, "late", [file])]
-                    calls.finish(lost.db, sandbox, claim, ended, lease, snapshot=b"late")
-                case "settle":
-                    calls.settle(lost.db, sandbox, claim)
-                case _:
-                    calls.begin_more(lost.db, sandbox, claim.token, lost.place, warm_generation=-1)
+            writes[write]()
     assert everything(db) == before
 
 
@@ -377,8 +380,8 @@ def test_who_lost_a_destination_writes_nothing_to_it(worker: Make, db: Database,
 
 def work_for_ever(_: Barrier, database_url: str, redis_url: str, thread: UUID) -> None:
     """A worker whose model never answers."""
-    settings = {"lease": {"ttl": "1500ms", "renew": "200ms", "sweep": "1s"}}
-    w = Worker(database_url, redis_url, model=WaitingModel(), **settings)
+    lease = {"ttl": "2500ms", "renew": "200ms", "sweep": "1s"}
+    w = Worker(database_url, redis_url, model=WaitingModel(), lease=lease)
     w.keeper.start()
     w.advance(thread)
 
@@ -398,7 +401,7 @@ def test_a_killed_holder_is_followed_by_another_after_the_expiry(
     finally:
         processes.kill()
     until = value(db, "SELECT lease_until FROM thread")
-    wait_until(lambda: w.advance(accepted.thread_id) or w.model.prompts)
+    keep_at(partial(w.advance, accepted.thread_id), lambda: w.model.prompts)
     finished = value(db, "SELECT created_at FROM event WHERE kind = 'turn_finished'")
     assert finished >= until
     assert value(db, "SELECT lease_token FROM thread") == 2

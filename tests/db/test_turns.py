@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from app.db import Database
+from app.clock import uuid7
+from app.db import Database, compiled
 from app.errors import ContextOverflow, Permanent, Transient
-from app.ports import ToolResult, UserText
+from app.inbox import ACCEPT, parameters
+from app.ports import Executed, ToolResult, UserText
 from app.states import TurnState
 from app.turns.facts import take
-from tests.db.doubles import NoteAdapter, NoteRuntime, ScriptedModel, TrustedTool, WaitingModel, bash, call
+from tests.db.doubles import NoteRuntime, ScriptedModel, TrustedTool, WaitingModel, bash, call
+from tests.db.interleaving import wait_until
 from tests.db.rows import assert_settled, expire, pump, rows, value
-from tests.db.stations import Runner, Worker, say
+from tests.db.stations import Worker, inbound, say
 
 Make = Callable[..., Any]
 
@@ -219,6 +222,16 @@ class Died(BaseException):
     """The process is gone from here on, as far as the code under test can tell."""
 
 
+def draining(worker: Worker, step: Any) -> Callable[..., Any]:
+    """A step during which the worker is told to stop."""
+
+    def run(*_: Any) -> Any:
+        worker.draining.set()
+        return step
+
+    return run
+
+
 def die(*_: Any) -> str:
     raise Died
 
@@ -240,10 +253,10 @@ def test_a_finished_step_is_not_paid_for_again(worker: Make, db: Database) -> No
 
 
 def test_a_trusted_call_that_was_not_begun_when_the_worker_drains_is_run_there(worker: Make, db: Database) -> None:
-    """It is marked running with its step's commit: given back now, the next process could not know that it never ran."""
+    """It is marked running with its step's commit: given back now, it would look as if it had begun."""
     pay = TrustedTool("pay")
     w: Worker = worker(tools={"pay": pay})
-    w.model.script = [lambda *_: (w.draining.set(), [call("pay")])[1]]
+    w.model.script = [draining(w, [call("pay")])]
     w.advance(w.say().thread_id)
     other: Worker = worker(tools={"pay": pay})
     pump(other)
@@ -341,8 +354,6 @@ def test_cancelling_a_turn_that_nobody_works_on(worker: Make, runner: Make, db: 
 
 
 def test_a_command_that_runs_is_stopped_when_its_turn_is_cancelled(worker: Make, runner: Make, db: Database) -> None:
-    from app.ports import Executed
-
     began = threading.Event()
 
     def run(_: str, cancel: Any) -> Executed:
@@ -548,7 +559,7 @@ def test_a_process_that_dies_after_compaction_is_followed_by_one_that_has_the_su
 
 def test_a_worker_that_drains_stops_at_the_next_step_border(worker: Make, db: Database) -> None:
     w: Worker = worker()
-    w.model.script = [lambda *_: (w.draining.set(), [call("nope")])[1]]
+    w.model.script = [draining(w, [call("nope")])]
     accepted = w.say()
     w.advance(accepted.thread_id)
     assert len(w.model.prompts) == 1
@@ -580,12 +591,6 @@ def test_a_worker_told_to_stop_gives_the_lane_back_where_it_stands(worker: Make,
 
 def test_facts_are_not_older_than_the_lane(worker: Make, db: Database) -> None:
     """What was accepted while the taker waited for the row is in the facts that it works with."""
-    from app.db import compiled
-    from app.inbox import ACCEPT, parameters
-    from app.clock import uuid7
-    from tests.db.interleaving import wait_until
-    from tests.db.stations import inbound
-
     w: Worker = worker()
     accepted = w.say("one")
     held: list[Any] = []
@@ -598,5 +603,3 @@ def test_facts_are_not_older_than_the_lane(worker: Make, db: Database) -> None:
     taking.join(30)
     texts = [turn.messages[0]["text"] for turn in held[0].facts.turns]
     assert texts == ["one", "two"]
-
-

@@ -38,6 +38,18 @@ def sweep_with(db: Database, worker: Worker, seconds: float = 5) -> int:
     return worker.sweeper.sweep()
 
 
+def sweep_at_once(db: Database, worker: Worker) -> int:
+    """Sweep what asks to be woken since just now: sooner than a wake is given to arrive, however busy the machine."""
+    for _ in range(100):
+        for table in LANES:
+            db.rows(f"UPDATE {table} SET wake_at = greatest(wake_at, now()) WHERE wake_at IS NOT NULL")
+        began = time.monotonic()
+        found = worker.sweeper.sweep()
+        if time.monotonic() - began < sweep.GRACE / 2:
+            return found
+    raise AssertionError("the machine is too busy for this test")
+
+
 def test_a_wake_that_was_never_sent_is_made_up_for(worker: Make, db: Database, redis_url: str) -> None:
     w: Worker = worker()
     accepted = w.say()
@@ -60,9 +72,9 @@ def test_each_lane_is_woken_in_its_queue(worker: Make, db: Database, redis_url: 
 def test_a_wake_gets_time_to_arrive_before_it_is_taken_for_lost(worker: Make, db: Database) -> None:
     w: Worker = worker()
     w.say()
-    assert w.sweeper.sweep() == 0
+    assert sweep_at_once(db, w) == 0
     assert sweep_with(db, w) == 1
-    assert w.sweeper.sweep() == 0, "the wake is on its way"
+    assert value(db, "SELECT wake_at > now() - interval '4 seconds' FROM thread"), "the wake is on its way"
     assert sweep_with(db, w) == 1, "it was lost too"
 
 
@@ -78,9 +90,9 @@ def test_what_is_held_or_not_due_or_done_is_left_alone(worker: Make, db: Databas
 def test_the_lane_of_a_process_that_died_is_woken(worker: Make, db: Database, redis_url: str) -> None:
     w: Worker = worker()
     accepted = w.say()
-    db.rows("UPDATE thread SET lease_owner = 'gone', lease_token = 1, lease_until = now() + interval '3 seconds'")
-    assert w.sweeper.sweep() == 0
-    assert sweep_with(db, w) == 1
+    db.rows("UPDATE thread SET lease_owner = 'gone', lease_token = 1, lease_until = now() + interval '1 hour'")
+    assert sweep_with(db, w) == 0
+    assert sweep_with(db, w, 3600) == 1
     assert woken(redis_url, "turns") == [str(accepted.thread_id)]
 
 
@@ -107,31 +119,31 @@ def test_lanes_of_dead_holders_come_first(worker: Make, db: Database, redis_url:
     expire(db, "thread", last.thread_id)
     assert sweep_with(db, w) == sweep.MOST
     assert str(last.thread_id) in woken(redis_url, "turns")
-    assert sweep_with(db, w, 0.5) == 6
+    assert w.sweeper.sweep() >= 6, "the rest is woken by the next"
+    assert len(set(woken(redis_url, "turns"))) == sweep.MOST + 6
 
 
 def test_one_of_the_fleet_sweeps(worker: Make, db: Database) -> None:
-    first, second = worker(), worker()
+    first, second = worker(lease=LONG_LEASE), worker(lease=LONG_LEASE)
     first.say()
-    assert sweep_with(db, first, 5) == 1
-    pass_time(db, 2)
-    assert second.sweeper.sweep() == 0
-    assert first.sweeper.sweep() == 1
+    assert sweep_with(db, first) == 1
+    assert sweep_with(db, second) == 0, "the first leads"
+    assert sweep_with(db, first) == 1
     expire_role(db)
-    assert second.sweeper.sweep() == 0, "what the first woke just now is on its way"
-    pass_time(db, 2)
-    assert second.sweeper.sweep() == 1
+    assert sweep_with(db, second) == 1, "it has taken the lead"
 
 
 def test_a_sweeper_that_lost_its_lead_wakes_nothing(worker: Make, db: Database) -> None:
-    first, second = worker(), worker()
+    first, second = worker(lease=LONG_LEASE), worker(lease=LONG_LEASE)
     first.sweeper.sweep()
     expire_role(db)
     second.sweeper.sweep()
     second.say()
-    pass_time(db, 3)
-    assert first.sweeper.sweep() == 0, "it has not noticed yet, but the row has"
-    assert second.sweeper.sweep() == 1
+    assert sweep_with(db, first) == 0, "it has not noticed yet, but the row has"
+    assert sweep_with(db, second) == 1
+
+
+LONG_LEASE = {"ttl": "1h", "renew": "5s", "sweep": "2s"}
 
 
 def expire_role(db: Database) -> None:
@@ -176,7 +188,8 @@ NEGLECTED = """
     UNION ALL
     SELECT 'destination', delivery.state, 0, NULL
     FROM destination JOIN delivery ON delivery.destination_id = destination.id
-    WHERE delivery.state IN ('pending', 'sending') AND destination.wake_at IS NULL AND destination.lease_until IS NULL"""
+    WHERE delivery.state IN ('pending', 'sending')
+        AND destination.wake_at IS NULL AND destination.lease_until IS NULL"""
 
 
 def speak(worker: Worker, rng: random.Random, threads: list[str]) -> None:
@@ -200,9 +213,7 @@ def pump_some(worker: Worker, runner: Runner, rng: random.Random, done: Callable
 
 def take_part(barrier: Barrier, database_url: str, redis_url: str, number: int) -> dict[str, Any]:
     rng, pay, adapter = random.Random(number), TrustedTool("pay"), NoteAdapter()
-    worker = Worker(
-        database_url, redis_url, model=ScriptedModel(rule=obliging), tools={"pay": pay}, adapter=adapter
-    )
+    worker = Worker(database_url, redis_url, model=ScriptedModel(rule=obliging), tools={"pay": pay}, adapter=adapter)
     runner = Runner(database_url, redis_url, runner_id=f"r{number}")
     ran: list[str] = []
     runner.runtime.on_exec = lambda command, _: ran.append(command)

@@ -62,6 +62,13 @@ class Services:
                 start_new_session=True,
             )
 
+    def __enter__(self) -> Services:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.process.poll() is None:
+            self.end()
+
     def text(self) -> str:
         return self.output.read_text()
 

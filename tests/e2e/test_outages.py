@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,8 +22,9 @@ class Site:
     """A fleet with servers of its own, that can be taken away."""
 
     def __init__(self, folder: Path, fleet_folder: Path) -> None:
-        self.postgres = EmbeddedPostgres(folder / "outage-postgres", None, FAST_POSTGRES)
-        self.redis = EmbeddedRedis(folder / "outage-redis", None, FAST_REDIS)
+        own = uuid.uuid4().hex
+        self.postgres = EmbeddedPostgres(folder / f"postgres-{own}", None, FAST_POSTGRES)
+        self.redis = EmbeddedRedis(folder / f"redis-{own}", None, FAST_REDIS)
         self.postgres.start()
         self.redis.start()
         migrate(self.postgres.url)

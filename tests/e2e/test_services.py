@@ -268,6 +268,13 @@ def test_nothing_is_started_where_urls_are_configured(start: Callable[..., Servi
     assert list(services.state_dir.glob("*")) == []
 
 
+def test_a_wait_for_configured_servers_can_be_ended(start: Callable[..., Services]) -> None:
+    services = start(database_url="postgresql://127.0.0.1:1/x", redis_url="redis://127.0.0.1:1")
+    until(lambda: "waiting for Postgres and Redis (up to 60 s) …" in services.text())
+    assert services.end() == 0
+    assert "migrate" not in services.text()
+
+
 def test_whoever_needs_them_waits(start: Callable[..., Services], folder: Path) -> None:
     settings = Settings(state_dir=folder / "state")
     said: list[str] = []

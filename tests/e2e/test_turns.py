@@ -142,6 +142,7 @@ def test_sigterm_lets_turns_go_on_elsewhere(make_fleet: MakeFleet, tmp_path: Pat
         web=1, worker=1, runner=1, config={"runtime": {"name": "host", "workspace": str(tmp_path / "ws")}}
     )
     accepted = [fleet.post(f"run: sleep 1; echo turn {number}") for number in range(5)]
+    wait_until(lambda: fleet.sql("SELECT 1 FROM call") != [], 20, fleet.logs)
     old = fleet.of("worker")[0]
     fleet.start("worker")
     assert old.stop() == 0, fleet.logs()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.error import HTTPError
@@ -11,7 +14,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.fakes.openai import FakeOpenAI, spawn, start
+from tests.fakes.openai import ROOT, FakeOpenAI, spawn, start
 from tests.fakes.openai.script import Script, script_of
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "bash", "arguments": '{"command": "ls"}'}}
@@ -146,3 +149,23 @@ def test_as_a_program_with_defaults() -> None:
         assert json.loads(post(fake, chat(USER, model="a"))[1])["choices"][0]["message"]["content"] == "as told"
         with urlopen(f"{fake.base_url}/models", timeout=10) as answer:
             assert [model["id"] for model in json.load(answer)["data"]] == ["a", "b"]
+
+
+def test_a_spawned_one_ends_with_whoever_started_it() -> None:
+    program = """
+import os
+from tests.fakes.openai import spawn
+print(spawn().origin, flush=True)
+os._exit(0)  # as if killed: nothing is closed in good order
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, cwd=ROOT, capture_output=True, text=True, timeout=30
+    )
+    host, port = done.stdout.strip().removeprefix("http://").split(":")
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except ConnectionRefusedError:
+            break
+        assert time.monotonic() < deadline, "it still listens"

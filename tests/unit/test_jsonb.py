@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from app.jsonb import dumps, storable
 from tests.unit.json_values import any_json, any_text

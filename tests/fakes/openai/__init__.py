@@ -68,17 +68,17 @@ def start(*, port: int = 0, api_key: str | None = None, models: tuple[str, ...] 
 
 
 def spawn(*options: str) -> FakeOpenAI:
-    """Run a server in a process of its own, with the options of the command line."""
-    command = [sys.executable, "-m", "tests.fakes.openai", *options]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    """Run a server in a process of its own, with the options of the command line; it ends with this process at last."""
+    command = [sys.executable, "-m", "tests.fakes.openai", "--until-stdin-ends", *options]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None
     assert process.stdout is not None
     origin = process.stdout.readline().strip().rpartition(" ")[2]
 
     def stop() -> None:
         process.terminate()
-        process.wait(timeout=10)
-        if process.stdout is not None:
-            process.stdout.close()
+        # Closes the pipes too.
+        process.communicate(timeout=10)
 
     if not origin:
         stop()

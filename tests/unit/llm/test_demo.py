@@ -45,6 +45,10 @@ def test_has_no_calls_without_a_bash() -> None:
     assert answer.text == "You said: run: ls"
 
 
+def test_a_summary_is_asked_without_tools_and_has_no_hint() -> None:
+    assert ask(UserText("all that was said"), first=True, tools=()).text == "You said: all that was said"
+
+
 def test_is_the_same_each_time_and_ids_differ_from_step_to_step() -> None:
     assert ask(UserText("run: ls")) == ask(UserText("run: ls"))
     assert ask(UserText("run: ls")).calls[0].tool_call_id != ask(UserText("run: ls"), first=True).calls[0].tool_call_id

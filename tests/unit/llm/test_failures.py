@@ -80,7 +80,7 @@ def test_detail_names_the_first_cause() -> None:
         "Incorrect API key provided: sk-proj-abcdef123456.",
         "got Authorization: Bearer eyJhbGciOi.payload",
         "API key AIzaSyA1234567890 expired",
-        "x" * 1985 + " my-own-secret-key",
+        "x" * 1970 + " my-own-secret-key",
     ],
 )
 def test_no_key_is_told(said: str) -> None:

@@ -92,7 +92,7 @@ time.sleep(60)
 
 def test_a_number_that_went_to_another_program_is_not_ours() -> None:
     with subprocess.Popen(["/bin/sleep", "60"]) as other:
-        assert is_running(other.pid, "sleep 60")
+        assert wait_until(lambda: is_running(other.pid, "sleep 60"), 10)
         adopted = ServerProcess(other.pid, "postgres -D /data ")
         assert not adopted.alive()
         adopted.stop([(signal.SIGTERM, 1)])

@@ -39,7 +39,7 @@ def test_a_summary_is_not_summarised_by_itself() -> None:
 
 
 def test_stored_messages_as_text() -> None:
-    bodies = [
+    bodies: list[dict[str, Any]] = [
         {"parts": [{"part_kind": "user-prompt", "content": "hi"}]},
         {"parts": [{"part_kind": "tool-call", "tool_name": "bash", "args": {"command": "ls"}}, {"content": ["a", 1]}]},
         {"nothing": "here"},

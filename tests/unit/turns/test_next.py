@@ -116,8 +116,8 @@ def test_without_steering_the_others_wait_their_turn() -> None:
 def situations(draw: st.DrawFn) -> tuple[Facts, Limits, set[UUID]]:
     """Facts as the database can give them: `open_calls` counts the open calls, and only a turn without any is
     to be tried again later."""
-    calls = draw(st.lists(calls_of_a_step, max_size=4))
-    calls = [a_call(**{**call, "ordinal": n}) for n, call in enumerate(calls)]
+    drawn: list[dict[str, Any]] = draw(st.lists(calls_of_a_step, max_size=4))
+    calls = [a_call(**columns, ordinal=n) for n, columns in enumerate(drawn)]
     still_open = [call for call in calls if call.state in OPEN_CALLS]
     state = draw(st.sampled_from([TurnState.RUNNING, TurnState.WAITING]))
     retry = SOON if state == TurnState.WAITING and not still_open and draw(st.booleans()) else None

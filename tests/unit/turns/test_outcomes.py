@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -18,7 +17,7 @@ from app.results import Answer, CallRequest, Failed, Sent, Usage
 from app.states import CallState, TurnState
 from app.tools.builtin import TOOLS
 from app.turns import outcomes
-from app.turns.commit import Reply, staged
+from app.turns.commit import Outcome, Reply, staged
 from app.turns.facts import CallFacts
 from app.turns.next import Ask, Give
 from tests.unit.turns.facts_made import a_call, a_turn, an_entry, some_facts
@@ -41,11 +40,10 @@ class Addressed:
         return Sent()
 
 
-@dataclass(frozen=True)
 class Trusted:
-    spec: ToolSpec = ToolSpec("pay", "", {"type": "object"})
-    idempotent: bool = False
-    place: str = "worker"
+    spec = ToolSpec("pay", "", {"type": "object"})
+    idempotent = False
+    place = "worker"
 
 
 def an_answer(*calls: CallRequest, text: str = "the answer") -> Answer:
@@ -98,13 +96,11 @@ def test_an_empty_answer_says_so(text: str) -> None:
 def test_whoever_was_taken_in_gets_the_reply_too() -> None:
     """The turn itself, those that earlier steps took in, and those of this step, each under its own run's id."""
     turn = a_turn(reply={"to": "a"})
-    earlier = {"id": str(uuid4()), "reply": {"to": "b"}}
-    silent = {"id": str(uuid4()), "reply": {}}
+    earlier: dict[str, Any] = {"id": str(uuid4()), "reply": {"to": "b"}}
+    silent: dict[str, Any] = {"id": str(uuid4()), "reply": {}}
     late = a_turn(seq=4, reply={"to": "a"})
     facts = some_facts(turn, late, absorbed=[earlier, silent])
-    outcome = outcomes.answered(
-        facts, Ask(turn, [], [late]), an_answer(), 0, adapter=Addressed(), messages=MESSAGES
-    )
+    outcome = outcomes.answered(facts, Ask(turn, [], [late]), an_answer(), 0, adapter=Addressed(), messages=MESSAGES)
     assert outcome.absorbed == [late.id]
     assert [(reply.turn, reply.address) for reply in outcome.replies] == [
         (turn.id, "the-thread a"),
@@ -138,9 +134,7 @@ def test_giving_up_tells_everyone_who_asked(up: Any) -> None:
 
 def test_a_failure_tells_the_sender_the_reason_and_the_operator_the_details() -> None:
     turn = a_turn(reply={"to": "a"})
-    outcome = outcomes.failed(
-        some_facts(turn), turn, "{no} money", "HTTP 402", adapter=Addressed(), messages=MESSAGES
-    )
+    outcome = outcomes.failed(some_facts(turn), turn, "{no} money", "HTTP 402", adapter=Addressed(), messages=MESSAGES)
     assert (outcome.state, outcome.answer) == (TurnState.FAILED, "Something went wrong: {no} money")
     assert outcome.error == "{no} money HTTP 402"
     assert "402" not in outcome.replies[0].body["text"]
@@ -206,7 +200,7 @@ def transient(after: float | None = None) -> Transient:
     return Transient("busy", detail="HTTP 503", retry_after=after)
 
 
-def retried(attempts_before: int, jitter: float, after: float | None = None) -> outcomes.Outcome:
+def retried(attempts_before: int, jitter: float, after: float | None = None) -> Outcome:
     turn = a_turn(failed_attempts=attempts_before, worked_ms=7, step_count=3)
     return outcomes.retried(Ask(turn, [], []), transient(after), 0.25, jitter=jitter)
 

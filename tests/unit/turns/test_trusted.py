@@ -65,7 +65,12 @@ def test_what_a_tool_returns_or_raises_is_a_result() -> None:
 
 def test_a_tool_is_told_who_asked_and_a_key_that_stays_the_same() -> None:
     seen: list[Any] = []
-    tools: dict[str, Any] = {"note": Function(lambda ctx, _: seen.append(ctx) or "ok")}
+
+    def note(ctx: Any, _: Any) -> str:
+        seen.append(ctx)
+        return "ok"
+
+    tools: dict[str, Any] = {"note": Function(note)}
     call = a_call(tool="note")
     results(tools, call)
     results(tools, call)

@@ -12,7 +12,12 @@ SETTINGS = WebhookAdapter(
     kind="webhook",
     name="hook",
     reply_urls=["https://exact.example/cb?x=1"],
-    reply_origins=["https://origin.example", "https://port.example:8443", "http://plain.example", "https://[2001:db8::1]"],
+    reply_origins=[
+        "https://origin.example",
+        "https://port.example:8443",
+        "http://plain.example",
+        "https://[2001:db8::1]",
+    ],
     reply_hosts=["host.example", "Mixed.Example", "::1", "10.0.0.7", "xn--mnchen-3ya.example"],
 )
 HTTP_TOO = SETTINGS.model_copy(update={"unsafe_reply_http": True})

@@ -1,0 +1,259 @@
+"""The hot statements find their rows by index: the cost of a turn does not grow with what is stored."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from psycopg import sql
+from sqlalchemy.dialects.postgresql import psycopg as dialect
+
+from app import calls, deliveries, inbox, leases, retention, sweep
+from app.cancel import CANCEL
+from app.db import Database, compiled
+from app.ingress.runs import STANDING
+from app.services.postgres import EmbeddedPostgres
+from app.states import TurnState
+from app.turns import commit, facts
+from tests.conftest import run, url_of
+from tests.db.conftest import libpq
+from tests.db.stations import inbound
+
+THREADS, TURNS_EACH, SANDBOXES = 50_000, 2, 5_000
+BIG = {"thread", "turn", "message", "entry", "call", "delivery", "destination", "event", "receipt", "sandbox"}
+
+# Ids are made from numbers, so that rows can name each other; a few rows are open, as in a fleet at work.
+ID = "CAST(lpad(to_hex({0}), 32, '{1}') AS uuid)"
+FILL = f"""
+    SET session_replication_role = replica;
+    INSERT INTO thread (id, agent, adapter, team, key, channel, last_seq, wake_at, lease_until, version)
+    SELECT {ID.format("n", "0")}, 'default', 'note', '', 'key ' || n, 'channel ' || n, {TURNS_EACH},
+        CASE WHEN n % 500 = 0 THEN now() - n * interval '1 ms' END, NULL, 5 FROM generate_series(1, {THREADS}) AS n;
+    INSERT INTO turn (id, thread_id, seq, adapter, state, actor, trace, step_count)
+    SELECT {ID.format("n * 2 + s", "0")}, {ID.format("n", "0")}, s, 'note',
+        CASE WHEN s = 2 AND n % 500 = 0 THEN 'queued' ELSE 'done' END, 'ada', 'trace', 1
+    FROM generate_series(1, {THREADS}) AS n, generate_series(1, {TURNS_EACH}) AS s;
+    INSERT INTO message (id, thread_id, turn_id, direction, actor, text)
+    SELECT {ID.format("row_number() OVER ()", "0")}, thread_id, id, 'in', 'ada', 'hello' FROM turn;
+    INSERT INTO entry (thread_id, seq, turn_id, kind, format, body)
+    SELECT thread_id, seq, id, 'request', 1, '{{}}' FROM turn;
+    INSERT INTO receipt (adapter, event_key, turn_id) SELECT 'note', id::text, id FROM turn WHERE seq = 1;
+    INSERT INTO event (id, trace, kind, thread_id, turn_id, created_at)
+    SELECT id, 'trace ' || id, 'message_accepted', thread_id, id, now() - interval '1 day' FROM turn WHERE seq = 1;
+    INSERT INTO destination (id, adapter, address, last_seq, wake_at)
+    SELECT id, 'note', 'address ' || key, {TURNS_EACH}, wake_at FROM thread;
+    INSERT INTO delivery (id, destination_id, seq, turn_id, kind, body, state)
+    SELECT id, thread_id, seq, id, 'reply', '{{}}', CASE WHEN state = 'queued' THEN 'pending' ELSE 'sent' END FROM turn
+    WHERE seq = 2;
+    INSERT INTO runner (id, host, version, runtimes, capacity, instance) VALUES ('r1', 'h', '1', '[]', 4, 'i');
+    INSERT INTO sandbox (id, agent, runtime, scope_key, runner_id, wake_at)
+    SELECT {ID.format("n", "0")}, 'default', 'virtual', 'key ' || n, 'r1',
+        CASE WHEN n % 500 = 0 THEN now() - n * interval '1 ms' END FROM generate_series(1, {SANDBOXES}) AS n;
+    INSERT INTO call (id, turn_id, step_n, ordinal, tool_call_id, tool, args, place, idempotent, sandbox_id, state)
+    SELECT id, id, 1, 0, 'c', 'bash', '{{}}', 'runner', false,
+        CAST(lpad(to_hex(row_number() OVER () % {SANDBOXES} + 1), 32, '0') AS uuid),
+        CASE WHEN state = 'queued' THEN 'queued' ELSE 'done' END FROM turn WHERE seq = 2;
+    INSERT INTO slot (n) SELECT generate_series(1, 12);
+    INSERT INTO role (name, lease_token) VALUES ('sweeper', 1);
+    SET session_replication_role = DEFAULT;
+    ANALYZE"""
+
+THREAD, TURN, SANDBOX, CALL = UUID(int=500), UUID(int=1002), UUID(int=500), UUID(int=1002)
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture(scope="module")
+def big(postgres_server: EmbeddedPostgres, template_database: str) -> Iterator[psycopg.Connection[Any]]:
+    """A database with a long past."""
+    name = f"big_{uuid.uuid4().hex}"
+    run(postgres_server, f"CREATE DATABASE {name} TEMPLATE {template_database}")
+    url = url_of(postgres_server, name)
+    with psycopg.connect(libpq(url), autocommit=True) as connection:
+        connection.execute(FILL)
+    # With the options that every process connects with: they decide on plans too.
+    db = Database(url, name="plans", pool_size=1)
+    with db.engine.connect() as connected:
+        found: psycopg.Connection[Any] | None = connected.connection.driver_connection
+        assert found
+        yield found
+    db.close()
+    run(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def accepting() -> dict[str, Any]:
+    return inbox.parameters(inbound(thread="key 500", event_key="new"), uuid.uuid4(), 1000)
+
+
+def taking(**more: Any) -> dict[str, Any]:
+    return {"owner": "me", "ttl": 15.0, "token": 1, "seen": 5, **more}
+
+
+def beginning(**more: Any) -> dict[str, Any]:
+    place = calls.Place("r1", None, 12, 1, 15.0)
+    return {**calls.begin_params(SANDBOX, place, -1), "owner": "me", "workspace": None, "token": 1, **more}
+
+
+def committing() -> dict[str, Any]:
+    """Every part of a commit: a step with calls in a sandbox, a steer taken in, and a reply."""
+    call = {
+        "id": str(uuid.uuid4()),
+        "ordinal": 0,
+        "tool_call_id": "c",
+        "tool": "bash",
+        "args": {},
+        "place": "runner",
+        "idempotent": False,
+        "state": "queued",
+        "result": None,
+    }
+    outcome = commit.Outcome(
+        state=TurnState.DONE,
+        step_count=2,
+        worked_ms=1,
+        steps=[{"n": 2, "model": "m", "took_ms": 1.0}],
+        entries=[{"seq": 9, "kind": "request", "body": {}}],
+        calls=[call],
+        runtime="virtual",
+        scope_key="key 500",
+        absorbed=[TURN],
+        answer="yes",
+        replies=[commit.Reply(TURN, "address key 500", {})],
+    )
+    rows = facts.Facts(THREAD, 1, 5, "default", "note", "", "key 500", "channel 500", [], [], [], [])
+    turn = facts.TurnFacts(TURN, 2, TurnState.RUNNING, "ada", "t", {}, 1, 0, 0, 0, None, None, [], [])
+    return commit.parameters(rows, turn, outcome)
+
+
+def finishing() -> dict[str, Any]:
+    return {"delivery": TURN, "destination": THREAD, "state": "sent", "error": None, "wait": None, "events": "[]"}
+
+
+def ending() -> dict[str, Any]:
+    result = json.dumps([{"id": str(CALL), "state": "done", "result": ""}])
+    return {"sandbox": SANDBOX, "changed": True, "snapshot": b"", "results": result, "files": "[]", "events": "[]"}
+
+
+def sweeping(table: str) -> str:
+    return sweep.FIND.format(table=table, queue="NULL", fence=sweep.FENCE)
+
+
+STATEMENTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "accept": (inbox.ACCEPT, accepting()),
+    "first of an event": (inbox.FIRST, {"adapter": "note", "event_key": "e"}),
+    "take a thread": (facts.TAKE_WITH_FACTS, taking(thread=THREAD)),
+    "read a thread again": (facts.REREAD, taking(thread=THREAD)),
+    "give a thread back": (facts.GIVE_BACK, taking(thread=THREAD, wake_at=None)),
+    "commit a step": (commit.COMMIT, committing()),
+    "commit results": (commit.RESULTS, taking(thread=THREAD, turn=TURN, results="[]", events="[]")),
+    "look up a commit": (commit.STANDS, taking(thread=THREAD, turn=TURN)),
+    "cancel": (CANCEL, {"turn": TURN, "who": "eve", "events": "[]"}),
+    "take a destination": (deliveries.TAKE_HEAD, taking(destination=THREAD)),
+    "next delivery": (deliveries.NEXT_HEAD, taking(destination=THREAD)),
+    "finish a delivery": (deliveries.FINISH, taking(**finishing())),
+    "settle deliveries": (deliveries.SETTLE, taking(destination=THREAD, state="pending", error="e")),
+    "give a destination back": (deliveries.GIVE_BACK, taking(destination=THREAD)),
+    "take a sandbox": (calls.TAKE_AND_BEGIN, beginning()),
+    "begin more calls": (calls.BEGIN_MORE, beginning()),
+    "finish calls": (calls.FINISH, taking(**ending())),
+    "settle calls": (calls.SETTLE, taking(sandbox=SANDBOX, text="t", events="[]")),
+    "give a sandbox back": (calls.GIVE_BACK, taking(sandbox=SANDBOX)),
+    "sweep threads": (sweeping("thread"), {"token": 1, "grace": 1.0, "most": 500}),
+    "sweep destinations": (sweeping("destination"), {"token": 1, "grace": 1.0, "most": 500}),
+    "sweep sandboxes": (sweeping("sandbox"), {"token": 1, "grace": 1.0, "most": 500}),
+    "cancelled turns": (leases.CANCELLED, {"ids": [TURN]}),
+    "old events": (retention.OLD_EVENTS, {"age": 90 * 86400.0, "batch": 5000}),
+    "old receipts": (retention.OLD_RECEIPTS, {"age": 30 * 86400.0, "batch": 5000}),
+    "how runs stand": (STANDING, {"runs": [TURN]}),
+    "renew threads": (
+        leases.RENEW.format(table="thread", column="id", key="uuid"),
+        {"ids": [THREAD], "tokens": [1], "owner": "me", "ttl": 15.0},
+    ),
+}
+
+TYPES: list[tuple[type, str]] = [
+    (bool, "boolean"), (int, "bigint"), (float, "float8"), (UUID, "uuid"), (str, "text"), (bytes, "bytea"),
+    (type(None), "text"), (datetime, "timestamptz"),
+]  # fmt: skip
+LISTS = {UUID: "uuid[]", int: "bigint[]"}
+
+
+def type_of(value: Any) -> str:
+    """The type that psycopg sends the parameter with."""
+    if isinstance(value, list):
+        return LISTS[type(value[0])] if value else "uuid[]"
+    return next(name for kind, name in TYPES if isinstance(value, kind))
+
+
+def plan_of(connection: psycopg.Connection[Any], statement: str, params: dict[str, Any], runs: int) -> Any:
+    """The plan of the statement's nth run. After five Postgres may settle for a plan that fits all values.
+
+    https://www.postgresql.org/docs/current/sql-prepare.html#SQL-PREPARE-NOTES
+    """
+    text = str(compiled(statement).compile(dialect=dialect.dialect()))  # type: ignore[no-untyped-call]
+    names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", text)))
+    body = re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", text).replace("%%", "%")
+    types = ", ".join(type_of(params[name]) for name in names)
+    connection.execute(f"PREPARE hot ({types}) AS {body}".encode())
+    try:
+        values = sql.SQL(", ").join(sql.Literal(params[name]) for name in names)
+        explain = sql.SQL("EXPLAIN (FORMAT JSON) EXECUTE hot ({})").format(values)
+        for _ in range(runs):
+            row = connection.execute(explain).fetchone()
+    finally:
+        connection.execute("DEALLOCATE hot")
+    assert row
+    return row[0][0]["Plan"]
+
+
+def nodes(plan: Any) -> Iterator[Any]:
+    yield plan
+    for inner in plan.get("Plans", ()):
+        yield from nodes(inner)
+
+
+@pytest.mark.parametrize("runs", [1, 7], ids=["first run", "seventh run"])
+@pytest.mark.parametrize("name", sorted(STATEMENTS))
+def test_no_hot_statement_reads_a_whole_table(big: psycopg.Connection[Any], name: str, runs: int) -> None:
+    statement, params = STATEMENTS[name]
+    plan = plan_of(big, statement, params, runs)
+    whole = [
+        (node["Relation Name"], node.get("Filter"))
+        for node in nodes(plan)
+        if node["Node Type"] == "Seq Scan" and node["Relation Name"] in BIG
+    ]
+    assert whole == []
+    # An index that is read from end to end is no better.
+    unbounded = [
+        node["Index Name"]
+        for node in nodes(plan)
+        if node["Node Type"] in ("Index Scan", "Index Only Scan", "Bitmap Index Scan")
+        and node.get("Relation Name", "thread") in BIG
+        and "Index Cond" not in node
+        and node["Index Name"] not in PARTIAL
+    ]
+    assert unbounded == []
+
+
+PARTIAL = {"ix_thread_wake_at", "ix_destination_wake_at", "ix_sandbox_wake_at"}
+"""Only lanes with work are in these."""
+
+
+def test_the_tables_are_as_big_as_is_said(big: psycopg.Connection[Any]) -> None:
+    """Of small tables Postgres would read all, and the above would fail for no reason, or pass for none."""
+    for table in BIG - {"sandbox"}:
+        row = big.execute(f"SELECT count(*) FROM {table}").fetchone()
+        assert row
+        assert row[0] >= THREADS
+
+
+def test_the_plan_of_a_bad_statement_is_seen(big: psycopg.Connection[Any]) -> None:
+    bad = "SELECT id FROM message WHERE text = :text"
+    plan = plan_of(big, bad, {"text": "hello there"}, 7)
+    assert any(node["Node Type"] == "Seq Scan" for node in nodes(plan))
