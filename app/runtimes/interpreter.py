@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from bashkit import Bash, ExecResult, ExecutionProfile
 
 from app.config.settings import Runtime as RuntimeSettings
-from app.errors import Permanent
+from app.errors import Permanent, Transient
 from app.ports import Cancel
 
 if TYPE_CHECKING:
@@ -24,19 +25,36 @@ TOP = "/workspace"
 MOST_COMMANDS = 10_000_000
 MOST_VARIABLES = 8_000_000
 """Bytes of variables. Each of up to 16 nested subshells has a copy, so this is what bounds a fork bomb's memory."""
+WORKER_THREADS, MOST_GIVEN_UP = 64, 32
 LOOK_SECONDS = 0.05
 STOP_SECONDS = 0.8
 
 
 class Loop:
-    """An event loop in a thread of its own: bashkit can be interrupted while it sleeps only where it is awaited."""
+    """An event loop in a thread of its own: bashkit can be interrupted while it sleeps only where it is awaited.
+
+    Some of bashkit's commands (jq) look at no cancellation, only at the interpreter's own timeout, and keep one of
+    tokio's threads until then. Tokio has as many as there are cores: two such commands would stop every sandbox of a
+    small runner. So it gets more (https://docs.rs/tokio/latest/tokio/runtime/struct.Builder.html#method.worker_threads),
+    and those that are busy with what was given up are counted.
+    """
 
     def __init__(self) -> None:
+        os.environ.setdefault("TOKIO_WORKER_THREADS", str(WORKER_THREADS))  # read at bashkit's first command
+        self._given_up: list[concurrent.futures.Future[Any]] = []
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="bashkit", daemon=True).start()
 
     def start(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def give_up(self, probe: concurrent.futures.Future[Any]) -> None:
+        """Remember an interpreter that did not stop; `probe` is done once it did."""
+        self._given_up = [other for other in self._given_up if not other.done()] + [probe]
+
+    def must_have_room(self) -> None:
+        if sum(not probe.done() for probe in self._given_up) >= MOST_GIVEN_UP:
+            raise Transient("too many commands here have not stopped yet; try again in a minute")
 
 
 class Interpreter:
@@ -56,6 +74,7 @@ class Interpreter:
         self, command: str, on_output: Callable[[str, str], None], *, timeout: float, cancel: Cancel
     ) -> tuple[ExecResult | None, Literal["exited", "timeout", "cancelled"]]:
         """Run a command; the result is None where it was stopped. It can be used again afterwards."""
+        self._loop.must_have_room()
         running = self._loop.start(execute(self._bash, command, on_output))
         deadline = time.monotonic() + timeout
         while True:
@@ -88,6 +107,7 @@ class Interpreter:
         if done:
             stopped.clear_cancel()
         else:
+            self._loop.give_up(asked)
             self._bash = self._made()
 
     def _made(self) -> Bash:

@@ -631,16 +631,33 @@ def test_a_stopped_command_takes_nothing_with_it(sandbox: Sandbox, command: str)
     assert run(sandbox, "echo $x; cat file").output == "kept\nkept\n"
 
 
+UNSTOPPABLE = "jq -n 'reduce range(6000000) as $n (0; . + $n)'"
+"""bashkit's jq looks at no cancellation; this takes it some seconds."""
+
+
 @promised("snapshots")
 def test_a_command_that_does_not_stop_is_given_up_for_the_last_snapshot(sandbox: Sandbox) -> None:
     run(sandbox, "x=kept")
     sandbox.snapshot()
     run(sandbox, "x=lost")
     began = time.monotonic()
-    ended = run(sandbox, "awk 'BEGIN { while (1) i = i + 1 }'", timeout=0.1)
+    ended = run(sandbox, UNSTOPPABLE, timeout=0.1)
     assert time.monotonic() - began < 1.2
     assert ended.ended == "timeout"
     assert run(sandbox, "echo $x").output == "kept\n"
+
+
+@promised("snapshots")
+def test_commands_that_do_not_stop_hold_up_no_other_sandbox(runtime: Runtime, sandbox: Sandbox) -> None:
+    stuck = [runtime.open(str(number), None) for number in range((os.cpu_count() or 1) + 1)]
+    threads = [threading.Thread(target=run, args=(other, UNSTOPPABLE), kwargs={"timeout": 0.1}) for other in stuck]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    began = time.monotonic()
+    assert run(sandbox, "echo alive").output == "alive\n"
+    assert time.monotonic() - began < 1
 
 
 @promised("snapshots")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -39,14 +40,25 @@ def allowed_moves() -> set[tuple[str, str, str]]:
     }
 
 
-def install_guards(url: str) -> None:
-    """Into the database at `url`, a libpq URL."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(GUARD)
-        for move in sorted(allowed_moves()):
-            connection.execute("INSERT INTO move_allowed VALUES (%s, %s, %s)", move)
-        for table in MOVES:
-            connection.execute(
-                f"CREATE TRIGGER check_move BEFORE INSERT OR UPDATE OF state ON {table}"
-                " FOR EACH ROW EXECUTE FUNCTION check_move()"
-            )
+def install_guards(connection: psycopg.Connection[Any]) -> None:
+    connection.execute(GUARD)
+    for move in sorted(allowed_moves()):
+        connection.execute("INSERT INTO move_allowed VALUES (%s, %s, %s)", move)
+    for table in MOVES:
+        connection.execute(
+            f"CREATE TRIGGER check_move BEFORE INSERT OR UPDATE OF state ON {table}"
+            " FOR EACH ROW EXECUTE FUNCTION check_move()"
+        )
+
+
+@contextmanager
+def unguarded(database_url: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection for which no trigger runs; constraints hold all the same."""
+    with psycopg.connect(libpq(database_url), autocommit=True) as connection:
+        connection.execute("SET session_replication_role = replica")
+        yield connection
+
+
+def libpq(url: str) -> str:
+    """SQLAlchemy's URL as libpq reads it."""
+    return url.replace("postgresql+psycopg://", "postgresql://", 1)

@@ -13,7 +13,7 @@ import psycopg
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
-from tests.db.conftest import libpq
+from tests.db.guards import libpq
 
 Mode = Literal["before", "during", "lost", "answer lost"]
 GATE = 4711
@@ -36,15 +36,14 @@ BLOCKED = """
     WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event <> 'advisory'"""
 
 
-def install_gate(database_url: str) -> None:
+def install_gate(connection: psycopg.Connection[Any]) -> None:
     """A transaction of an intruder holds its locks and waits before its commit while the gate is closed."""
-    with psycopg.connect(libpq(database_url), autocommit=True) as connection:
-        connection.execute(PAUSE)
-        for table in ("thread", "destination", "sandbox"):
-            connection.execute(
-                f"CREATE CONSTRAINT TRIGGER pause AFTER INSERT OR UPDATE ON {table}"
-                " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pause()"
-            )
+    connection.execute(PAUSE)
+    for table in ("thread", "destination", "sandbox"):
+        connection.execute(
+            f"CREATE CONSTRAINT TRIGGER pause AFTER INSERT OR UPDATE ON {table}"
+            " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pause()"
+        )
 
 
 @dataclass

@@ -180,7 +180,7 @@ def test_slots_and_lanes_hold_for_six_processes(
     worker: Make, db: Database, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
     w: Worker = worker(model=ScriptedModel(rule=lambda prompt, _: [bash(f"{prompt.system} {n}") for n in range(3)]))
-    for n in range(12):
+    for n in range(8):
         w.advance(w.say(thread=f"t{n}").thread_id)
     path = tmp_path / "notes"
     together(run_and_note, *[(database_url, redis_url, str(path), number) for number in range(6)])
@@ -193,8 +193,8 @@ def test_slots_and_lanes_hold_for_six_processes(
         sandboxes[sandbox] = sandboxes.get(sandbox, 0) + change
         assert sandboxes[sandbox] <= 1, "one command at a time in a sandbox"
     assert 1 < most <= 3, "as many as there are slots"
-    assert len(notes) == 2 * 36
-    assert rows(db, "SELECT state, count(*) FROM call GROUP BY state") == [("done", 36)]
+    assert len(notes) == 2 * 24
+    assert rows(db, "SELECT state, count(*) FROM call GROUP BY state") == [("done", 24)]
     assert rows(db, "SELECT n FROM slot WHERE call_id IS NOT NULL") == []
 
 

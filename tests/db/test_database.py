@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from app.db import Database, compiled, move
 from app.errors import Unavailable
 from app.states import DELIVERY_MOVES, TURN_MOVES, DeliveryState, TurnState
+from tests.db.guards import unguarded
 from tests.db.interleaving import wait_until
 from tests.db.processes import together
 from tests.db.rows import rows, value
@@ -21,11 +22,10 @@ from tests.db.stations import say
 
 @pytest.mark.parametrize("was", list(TurnState))
 @pytest.mark.parametrize("to", list(TurnState))
-def test_a_move_is_made_from_where_it_may_be(db: Database, was: TurnState, to: TurnState) -> None:
+def test_a_move_is_made_from_where_it_may_be(db: Database, database_url: str, was: TurnState, to: TurnState) -> None:
     turn = say(db).turn_id
-    db.rows("ALTER TABLE turn DISABLE TRIGGER check_move")
-    db.rows("UPDATE turn SET state = :was", was=was.value)
-    db.rows("ALTER TABLE turn ENABLE TRIGGER check_move")
+    with unguarded(database_url) as connection:
+        connection.execute("UPDATE turn SET state = %s", (was.value,))
     with db.transaction() as connection:
         moved = move(connection, "turn", turn, TURN_MOVES, to, error="noted")
     allowed = to in TURN_MOVES[was]
@@ -70,9 +70,8 @@ def test_a_statement_that_lost_a_deadlock_is_run_again(db: Database) -> None:
     """Two statements that lock the same two rows in opposite order, again and again."""
     names = ["a", "b"]
     db.rows("INSERT INTO role (name) SELECT unnest(CAST(:names AS text[]))", names=names)
-    db.rows("CREATE TABLE locked (n int)")
     one_by_one = """
-        CREATE FUNCTION touch(names text[]) RETURNS void LANGUAGE plpgsql AS $$
+        CREATE OR REPLACE FUNCTION touch(names text[]) RETURNS void LANGUAGE plpgsql AS $$
         DECLARE each text;
         BEGIN
             FOREACH each IN ARRAY names LOOP
@@ -98,7 +97,6 @@ def test_a_statement_that_lost_a_deadlock_is_run_again(db: Database) -> None:
         thread.join(60)
     assert problems == []
     assert rows(db, "SELECT version FROM role") == [(20,), (20,)]
-    assert value(db, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") >= 0
 
 
 def test_what_is_wrong_with_the_data_is_no_outage(db: Database) -> None:

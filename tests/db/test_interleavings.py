@@ -20,7 +20,7 @@ from app.inbox import Accepted
 from app.ports import Cancel, Prompt, UserText
 from app.results import CallRequest
 from tests.db.doubles import NoteAdapter, NoteRuntime, ScriptedModel, TrustedTool, bash, call, echo
-from tests.db.interleaving import INTRUDER, Intrusion, Mode, install_gate
+from tests.db.interleaving import INTRUDER, Intrusion, Mode
 from tests.db.rows import assert_settled, expire, pump, rows, value
 from tests.db.stations import Runner, Worker
 
@@ -77,8 +77,7 @@ class Scene:
 
 
 @pytest.fixture
-def scene(worker: Any, runner: Any, db: Database, database_url: str) -> Scene:
-    install_gate(database_url)
+def scene(worker: Any, runner: Any, db: Database) -> Scene:
     ran: list[str] = []
     pay = TrustedTool("pay")
     # One that can't tell a repeated send from a new one: what may have arrived must not be sent again.

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from app.jsonb import dumps, storable
-from tests.db.conftest import libpq
+from tests.db.guards import libpq
 from tests.unit.json_values import any_json, any_text
 
 # The connection is the same for every example; each leaves nothing behind.

@@ -23,7 +23,7 @@ from app.services.postgres import EmbeddedPostgres
 from app.states import TurnState
 from app.turns import commit, facts
 from tests.conftest import run, url_of
-from tests.db.conftest import libpq
+from tests.db.guards import libpq
 from tests.db.stations import inbound
 
 THREADS, TURNS_EACH, SANDBOXES = 50_000, 2, 5_000

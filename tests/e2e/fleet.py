@@ -149,7 +149,7 @@ class Fleet:
     def close(self) -> None:
         for process in self.processes:
             if process.alive:
-                # With its children: gunicorn's outlive it by a moment. Its group is its own, and not yet anybody else's.
+                # With its children, since those of gunicorn outlive it by a moment; the group is its own.
                 os.killpg(process.popen.pid, signal.SIGKILL)
         for process in self.processes:
             process.popen.wait()
