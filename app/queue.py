@@ -62,8 +62,9 @@ def make_app(redis_url: str, *, socket_timeout: float = 30.0) -> Celery:
         # We configure logging (app.log); Celery would replace the root logger's handlers.
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
-        worker_send_task_events=True,
-        # One event per wake sent would be one more publish on the way of a turn.
+        # Three more publishes for each wake. Flower switches them on while it runs.
+        # https://flower.readthedocs.io/en/latest/config.html#enable-events
+        worker_send_task_events=False,
         task_send_sent_event=False,
         broker_transport_options={
             # Longer than any task: with early acknowledgement only a broker connection lost in mid-fetch leaves

@@ -98,6 +98,7 @@ def run(options: Options, folder: Path | None = None) -> Outcome:
         storm.rage(options.seconds)
         settled = time.monotonic()
         fleet.db.close()  # its connections did not outlive the storm; it makes new ones
+        outcome.violations += storm.ended_by_themselves()
         outcome.violations += settle(fleet, traffic, options.settle)
         outcome.facts["seconds of storm"] = round(settled - began)
         outcome.facts["seconds from its end until everything was done"] = round(time.monotonic() - settled, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -41,6 +42,7 @@ class Storm:
     happened: Counter[str] = field(default_factory=Counter)
     log: list[str] = field(default_factory=list)
     """Each fault with its time, in seconds from the beginning."""
+    killed: set[int] = field(default_factory=set)
 
     def rage(self, seconds: float) -> None:
         """Do harm for so long, and until each kind of it was done once."""
@@ -59,6 +61,15 @@ class Storm:
                 self.log.append(f"{time.monotonic() - started:6.1f} s  {kind}")
                 self.harm(kind, chance)
                 self.happened[kind] += 1
+
+    def ended_by_themselves(self) -> list[str]:
+        """Processes that are gone and that nobody killed."""
+        gone = [process for process in self.fleet.processes if not process.alive]
+        return [
+            f"{process.log.name}: the {process.kind} ended by itself (exit code {process.popen.returncode})"
+            for process in gone
+            if process.popen.pid not in self.killed
+        ]
 
     def harm(self, kind: str, chance: random.Random) -> None:
         absence = chance.uniform(0, LONGEST_ABSENCE)
@@ -89,6 +100,8 @@ class Storm:
     def victim(self, kind: str, chance: random.Random) -> Process:
         """Mostly the one that a kill hurts most."""
         processes = self.fleet.of(kind)
+        if not processes:
+            raise RuntimeError(f"no {kind} is left: {'; '.join(self.ended_by_themselves())}")
         busiest = self.takeovers.busiest(kind)
         hurt = [process for process in processes if process.popen.pid == busiest]
         return hurt[0] if hurt and chance.random() < 0.75 else chance.choice(processes)
@@ -100,8 +113,10 @@ class Storm:
             return
         self.takeovers.killed(process.kind, process.popen.pid)
         # gunicorn's children go with their master, as with a machine; a command in a sandbox lives on, as without.
-        for pid in reversed(pids if process.kind == "web" else pids[:1]):
-            os.kill(pid, signal.SIGKILL)
+        self.killed.add(process.popen.pid)
+        for pid in pids if process.kind == "web" else pids[:1]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         process.popen.wait()
         time.sleep(absence)
         self.fleet.again(process)

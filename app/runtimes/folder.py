@@ -43,10 +43,11 @@ class FolderSandbox:
     def exec(self, command: str, *, timeout: float, cancel: Cancel) -> Executed:
         if len(encoded(command)) > LONGEST_COMMAND or "\0" in command:
             raise Refused(f"a command may have {LONGEST_COMMAND} bytes and no NUL; write it to a file and run that")
-        capture = Capture(self._limits)
-        ended = self._launch(["bash", "-c", command], capture.feed, timeout=min(timeout, self._timeout), cancel=cancel)
-        capture.feed(f"\n{ended.note}\n".encode() if ended.note else b"")
-        return Executed(capture.text(self._keep_output), ended.exit_code, ended.ended)
+        limit = min(timeout, self._timeout)
+        with Capture(self._limits) as capture:
+            ended = self._launch(["bash", "-c", command], capture.feed, timeout=limit, cancel=cancel)
+            capture.feed(f"\n{ended.note}\n".encode() if ended.note else b"")
+            return Executed(capture.text(self._keep_output), ended.exit_code, ended.ended)
 
     def read(self, path: str, *, offset: int = 0, limit: int | None = None) -> str:
         return self._files.read(path, offset=offset, limit=limit)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from bashkit._bashkit import NetworkConfig  # in the stub only
 
 T = TypeVar("T")
+OnOutput = Callable[[str, str], None]
+"""Gets a chunk of stdout, or of stderr."""
 
 TOP = "/workspace"
 MOST_COMMANDS = 10_000_000
@@ -57,6 +59,24 @@ class Loop:
             raise Transient("too many commands here have not stopped yet; try again in a minute")
 
 
+class Gate:
+    """Passes output on until it is closed: what was given up may go on printing."""
+
+    def __init__(self, on_output: OnOutput) -> None:
+        self._on_output = on_output
+        self._lock = threading.Lock()
+        self._open = True
+
+    def __call__(self, out: str, err: str) -> None:
+        with self._lock:
+            if self._open:
+                self._on_output(out, err)
+
+    def close(self) -> None:
+        with self._lock:
+            self._open = False
+
+
 class Interpreter:
     """A shell with its files. One command at a time; whoever uses it holds the sandbox's lock."""
 
@@ -71,23 +91,22 @@ class Interpreter:
         return self._bash
 
     def run(
-        self, command: str, on_output: Callable[[str, str], None], *, timeout: float, cancel: Cancel
+        self, command: str, on_output: OnOutput, *, timeout: float, cancel: Cancel
     ) -> tuple[ExecResult | None, Literal["exited", "timeout", "cancelled"]]:
         """Run a command; the result is None where it was stopped. It can be used again afterwards."""
         self._loop.must_have_room()
-        running = self._loop.start(execute(self._bash, command, on_output))
+        output = Gate(on_output)
+        running = self._loop.start(execute(self._bash, command, output))
         deadline = time.monotonic() + timeout
         while True:
             # Not running.result(timeout): its TimeoutError could be the command's own.
             done, _ = concurrent.futures.wait([running], LOOK_SECONDS)
             if done:
                 return running.result(), "exited"
-            if cancel.is_set():
+            if cancel.is_set() or time.monotonic() >= deadline:
+                output.close()
                 self._stop(running)
-                return None, "cancelled"
-            if time.monotonic() >= deadline:
-                self._stop(running)
-                return None, "timeout"
+                return None, "cancelled" if cancel.is_set() else "timeout"
 
     def snapshot(self) -> bytes:
         self._last = self._bash.snapshot()
@@ -132,7 +151,7 @@ class Interpreter:
             raise Permanent("the sandbox's stored state can't be read", detail=str(error)) from error
 
 
-async def execute(bash: Bash, command: str, on_output: Callable[[str, str], None]) -> ExecResult:
+async def execute(bash: Bash, command: str, on_output: OnOutput) -> ExecResult:
     return await bash.execute(command, on_output)
 
 

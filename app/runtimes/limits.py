@@ -29,12 +29,18 @@ class Capture:
 
     def __init__(self, limits: OutputLimits) -> None:
         self._limits = limits
-        self._whole = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 — closed by text()
+        self._whole = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 — closed by __exit__
         self._kept = 0
         self._end = bytearray()
         self._total = 0
         self._newlines = 0
         self._open_line = False
+
+    def __enter__(self) -> Capture:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._whole.close()
 
     def feed(self, chunk: bytes) -> bool:
         """Take the next bytes. True once more came than is kept: whoever reads may slow down."""
@@ -52,19 +58,16 @@ class Capture:
     def text(self, store: Callable[[IO[bytes]], str]) -> str:
         """The output as it is shown. `store` puts the whole into a file of the sandbox and returns the file's path
         (empty where it could not); it is called only where something is left out."""
-        with self._whole as whole:
-            whole.seek(0)
-            head = whole.read(self._limits.max_bytes)
-            lines = self._newlines + self._open_line
-            if self._total <= self._limits.max_bytes:
-                text = shown(head)
-                if lines <= self._limits.max_lines and len(text.encode()) <= self._limits.max_bytes:
-                    return text
-            whole.seek(0)
-            path = store(whole)
-        where = (
-            f"all of it is in {path}" if self._kept == self._total else f"its first {self._kept} bytes are in {path}"
-        )
+        self._whole.seek(0)
+        head = self._whole.read(self._limits.max_bytes)
+        lines = self._newlines + self._open_line
+        if self._total <= self._limits.max_bytes:
+            text = shown(head)
+            if lines <= self._limits.max_lines and len(text.encode()) <= self._limits.max_bytes:
+                return text
+        self._whole.seek(0)
+        path = store(self._whole)
+        where = f"its first {self._kept} bytes are in {path}" if self._kept < self._total else f"all of it is in {path}"
         if not path:
             where = "it could not be kept in a file"
         return cut(head, bytes(self._end), total=self._total, lines=lines, limits=self._limits, where=where)
@@ -75,10 +78,10 @@ def cut(head: bytes, tail: bytes, *, total: int, lines: int, limits: OutputLimit
 
     `head` and `tail` are its first and last bytes, `max_bytes` of each or all there is.
     """
-    room = max(0, limits.max_bytes - ROOM_FOR_NOTE)
-    most = min(room // 2, total // 2)
+    # The two can't overlap: together they are shorter, or have fewer lines, than what was too long.
+    most = max(0, limits.max_bytes - ROOM_FOR_NOTE) // 2
     first = fitting(first_lines(head[:most], (limits.max_lines - 1) // 2), most, from_end=False)
-    last = fitting(last_lines(tail[len(tail) - most :], (limits.max_lines - 1) // 2), most, from_end=True)
+    last = fitting(last_lines(tail[max(0, len(tail) - most) :], (limits.max_lines - 1) // 2), most, from_end=True)
     left_lines = max(0, lines - first.count(b"\n") - last.count(b"\n"))
     note = f"[… {total - len(first) - len(last)} bytes, about {left_lines} lines, left out here; {where} …]"
     above, below = shown(first), shown(last)

@@ -17,7 +17,7 @@ from app.errors import HeyfleetError, Refused, Transient
 from app.ports import Cancel, Executed, Sandbox
 from app.runtimes.files import OUTPUT_NAME, OUTPUTS
 from app.runtimes.folder import GREP_SECONDS, matches
-from app.runtimes.interpreter import TOP, Interpreter, Loop
+from app.runtimes.interpreter import LOOK_SECONDS, TOP, Interpreter, Loop
 from app.runtimes.limits import Capture, OutputLimits
 from app.runtimes.process import EXIT_CANCELLED, EXIT_TIMEOUT
 from app.runtimes.texts import encoded, leads_out, lines_of, parts_of, replaced, text_of
@@ -66,24 +66,24 @@ class VirtualSandbox:
         encoded(command)
         if "\0" in command:
             raise Refused("a command may have no NUL")
-        capture = Capture(self._limits)
-        while not self._lock.acquire(timeout=0.05):
+        while not self._lock.acquire(timeout=LOOK_SECONDS):
             if cancel.is_set():
                 return Executed("", EXIT_CANCELLED, "cancelled")
         try:
-            result, ended = self._interpreter.run(
-                command,
-                lambda out, err: print_into(capture, out or err),
-                timeout=min(timeout, self._timeout),
-                cancel=cancel,
-            )
-            if result is not None and result.error:
-                # Of the parser or of a limit: it is not among the chunks.
-                print_into(capture, f"bash: {result.error}\n")
-            code = EXIT_TIMEOUT if ended == "timeout" else EXIT_CANCELLED if result is None else result.exit_code
-            return Executed(capture.text(self._keep_output), code, ended)
+            with Capture(self._limits) as capture:
+                return self._run(command, capture, min(timeout, self._timeout), cancel)
         finally:
             self._lock.release()
+
+    def _run(self, command: str, capture: Capture, timeout: float, cancel: Cancel) -> Executed:
+        result, ended = self._interpreter.run(
+            command, lambda out, err: print_into(capture, out or err), timeout=timeout, cancel=cancel
+        )
+        if result is not None and result.error:
+            # Of the parser or of a limit: it is not among the chunks.
+            print_into(capture, f"bash: {result.error}\n")
+        code = EXIT_TIMEOUT if ended == "timeout" else EXIT_CANCELLED if result is None else result.exit_code
+        return Executed(capture.text(self._keep_output), code, ended)
 
     def read(self, path: str, *, offset: int = 0, limit: int | None = None) -> str:
         return lines_of(text_of(self.export(path, max_bytes=self._max_bytes), path), offset, limit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,37 +29,63 @@ def files(tmp_path: Path) -> Folder:
     return Folder(root, "/workspace", 1000)
 
 
-def test_swapping_a_folder_for_a_link_while_it_is_used_gains_nothing(files: Folder, outside: Path) -> None:
-    """A check of the path before its use would lose this race now and then."""
-    (files.root / "inner").mkdir()
-    (files.root / "inner" / "file").write_text("inside")
-    (files.root / "link").symlink_to(outside)
+def race(change: Callable[[], None], use: Callable[[], object], times: int = 1500) -> list[object]:
+    """Use the files while another thread changes them: what the uses gave, refusals included."""
     stop = threading.Event()
 
-    def swap() -> None:
+    def go_on() -> None:
         while not stop.is_set():
-            os.rename(files.root / "inner", files.root / "aside")
-            os.rename(files.root / "link", files.root / "inner")
-            os.rename(files.root / "inner", files.root / "link")
-            os.rename(files.root / "aside", files.root / "inner")
+            change()
 
-    swapper = threading.Thread(target=swap)
-    swapper.start()
-    seen: set[str] = set()
+    changer = threading.Thread(target=go_on)
+    changer.start()
+    results: list[object] = []
     try:
-        for _ in range(2000):
+        for _ in range(times):
             try:
-                seen.add(files.read("inner/file"))
-                files.write("inner/file", "inside")
+                results.append(use())
             except Refused as refused:
-                seen.add(refused.message)
+                results.append(refused.message)
     finally:
         stop.set()
-        swapper.join()
+        changer.join()
+    return results
+
+
+def test_swapping_a_folder_for_a_link_while_it_is_used_gains_nothing(files: Folder, outside: Path) -> None:
+    """A check of the path before its use would lose this race now and then."""
+    files.write("inner/file", "inside")
+    inner, aside, link = files.root / "inner", files.root / "aside", files.root / "link"
+    link.symlink_to(outside)
+
+    def swap() -> None:
+        inner.rename(aside)
+        link.rename(inner)
+        inner.rename(link)
+        aside.rename(inner)
+
+    seen = race(swap, lambda: files.read("inner/file"))
+    assert "inside" in seen
+    assert "outside" not in seen
+
+
+def test_swapping_a_file_for_a_link_while_it_is_used_gains_nothing(files: Folder, outside: Path) -> None:
+    files.write("file", "inside")
+
+    def swap() -> None:
+        (files.root / "link").symlink_to(outside / "file")
+        (files.root / "link").replace(files.root / "file")
+        (files.root / "plain").write_text("inside")
+        (files.root / "plain").replace(files.root / "file")
+
+    def use() -> str:
+        files.write("file", "inside")
+        return files.read("file")
+
+    seen = race(swap, use)
     assert "inside" in seen
     assert "outside" not in seen
     assert (outside / "file").read_text() == "outside"
-    assert os.listdir(outside) == ["file"]
 
 
 def test_links_are_seen_as_commands_see_them(files: Folder) -> None:

@@ -21,10 +21,10 @@ def captured(data: bytes, limits: OutputLimits = LIMITS, chunk: int = 700) -> tu
         stored.append(whole.read())
         return ".output/1.txt"
 
-    capture = Capture(limits)
-    for start in range(0, len(data), chunk):
-        capture.feed(data[start : start + chunk])
-    return capture.text(store), stored
+    with Capture(limits) as capture:
+        for start in range(0, len(data), chunk):
+            capture.feed(data[start : start + chunk])
+        return capture.text(store), stored
 
 
 @pytest.mark.parametrize("data", [b"", b"one", b"one\n" * 20, b"x" * 1000, "é".encode() * 500])
