@@ -45,11 +45,13 @@ class Core:
         self.db.close()
 
 
-def core(settings: Settings, database_url: str, redis_url: str, process: str, *, pool_size: int = 10) -> Core:
+def core(
+    settings: Settings, database_url: str, redis_url: str, process: str, *, pool_size: int = 10, patience: float = 10.0
+) -> Core:
     """The services that every process has; `process` is its name in logs and in pg_stat_activity."""
     return Core(
         settings=settings,
-        db=Database(database_url, name=process, pool_size=pool_size),
+        db=Database(database_url, name=process, pool_size=pool_size, patience=patience),
         wakes=Wakes(redis_url),
         redis_url=redis_url,
         adapters=adapters_of(settings),
@@ -78,7 +80,8 @@ def webhook_secrets(settings: Settings, adapter: WebhookSettings) -> list[str]:
 
 def made_secret(path: Path) -> str:
     """Made by whichever process is first; a link is atomic, so that no other reads half of it."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in (path.parent.parent, path.parent):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
         file.write(secrets.token_urlsafe(32))

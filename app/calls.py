@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -21,6 +21,9 @@ INTERRUPTED = (
 )
 
 RUNNER_LIVES = "stopped_at IS NULL AND heartbeat_at > now() - interval '45 seconds'"
+
+# Somewhere lives a runner that can run it: a wake for nobody would lie in its queue for ever.
+OFFERED = f"EXISTS (SELECT 1 FROM runner WHERE {RUNNER_LIVES} AND runtimes @> to_jsonb({{sandbox}}.runtime))"
 
 # A free slot for each call of the fleet's limit; none may be begun before what a dead runner left running is settled.
 BEGIN_CALLS = """
@@ -47,9 +50,8 @@ BEGIN_CALLS = """
         (SELECT jsonb_agg(jsonb_build_object(
                 'id', begun.id, 'turn', turn_id, 'tool', tool, 'args', args, 'trace', turn.trace,
                 'cancelled', turn.cancel_by IS NOT NULL,
-                'files', (SELECT count(*) FROM attachment WHERE attachment.turn_id = turn.id AND direction = 'in')
-            ) ORDER BY begun.ordinal)
-            FROM begun JOIN turn ON turn.id = begun.turn_id) AS calls,
+                'files', thread.has_files) ORDER BY begun.ordinal)
+            FROM begun JOIN turn ON turn.id = begun.turn_id JOIN thread ON thread.id = turn.thread_id) AS calls,
         EXISTS (SELECT 1 FROM call WHERE sandbox_id = :sandbox AND state = 'running') AS orphans
     FROM lane JOIN sandbox ON sandbox.id = lane.id"""
 
@@ -112,6 +114,7 @@ FINISH = f"""
         (SELECT jsonb_agg(thread_id) FROM counted WHERE open_calls <= 0) AS threads,
         (SELECT jsonb_build_object('id', id, 'runtime', runtime) FROM sandbox AS starved
             WHERE starved.wake_at < now() - interval '100 milliseconds' AND {FREE} AND starved.id <> :sandbox
+                AND {OFFERED.format(sandbox="starved")}
             ORDER BY wake_at LIMIT 1) AS starved
     FROM lane"""
 
@@ -138,7 +141,13 @@ GIVE_BACK = f"""
             SELECT 1 FROM call WHERE sandbox_id = :sandbox AND state = 'queued') THEN now() END
     WHERE id = :sandbox AND lease_token = :token RETURNING id"""
 
-INBOX_FILES = "SELECT name, body FROM attachment WHERE turn_id = :turn AND direction = 'in' ORDER BY id"
+# Of the whole thread: a file may have come with a steer, or with a message whose turn made no call.
+INBOX_FILES = """
+    SELECT attachment.id, attachment.name, attachment.body
+    FROM turn AS asking
+    JOIN turn ON turn.thread_id = asking.thread_id AND (turn.seq <= asking.seq OR turn.absorbed_by = asking.id)
+    JOIN attachment ON attachment.turn_id = turn.id AND attachment.direction = 'in'
+    WHERE asking.id = :turn AND NOT attachment.id = ANY(CAST(:known AS uuid[])) ORDER BY attachment.id"""
 
 SEED_SLOTS = "INSERT INTO slot (n) SELECT generate_series(1, CAST(:count AS bigint)) ON CONFLICT DO NOTHING"
 
@@ -165,8 +174,8 @@ class Begun:
     args: Mapping[str, Any]
     trace: str
     cancelled: bool
-    files: int
-    """How many files came with the turn's message."""
+    files: bool
+    """Whether files came with the thread's messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,9 +283,9 @@ def give_back(db: Database, sandbox: UUID, claim: Claim) -> None:
     db.rows(GIVE_BACK, sandbox=sandbox, token=claim.token, seen=claim.seen)
 
 
-def inbox_files(db: Database, turn: UUID) -> Sequence[Row[Any]]:
-    """The files that came with a turn's message: `name`, `body`."""
-    return db.rows(INBOX_FILES, turn=turn)
+def inbox_files(db: Database, turn: UUID, known: Iterable[UUID]) -> Sequence[Row[Any]]:
+    """The files that came with the thread's messages so far, but for the `known` ones: `id`, `name`, `body`."""
+    return db.rows(INBOX_FILES, turn=turn, known=list(known))
 
 
 def seed_slots(db: Database, count: int) -> None:

@@ -35,7 +35,8 @@ OPTIONS = " ".join(
 class Database:
     """A pool of connections. Errors: Unavailable when Postgres is out of reach; SQLAlchemy's own otherwise."""
 
-    def __init__(self, url: str, *, name: str, pool_size: int = 10) -> None:
+    def __init__(self, url: str, *, name: str, pool_size: int = 10, patience: float = 10.0) -> None:
+        """`patience`: seconds to wait for a free connection before it is Unavailable."""
         # AUTOCOMMIT: most of our transactions are one statement, and then BEGIN and COMMIT would be two more round
         # trips. https://docs.sqlalchemy.org/en/20/core/connections.html#understanding-the-dbapi-level-autocommit
         self.engine = create_engine(
@@ -43,7 +44,9 @@ class Database:
             isolation_level="AUTOCOMMIT",
             pool_size=pool_size,
             max_overflow=pool_size,
-            pool_timeout=1,  # a web request answers 503 rather than queue for a connection
+            pool_timeout=patience,
+            # An error must not carry what people said into a log.
+            hide_parameters=True,
             pool_use_lifo=True,  # the warm connection first: its statements are prepared already
             connect_args={
                 "application_name": f"heyfleet {name}",

@@ -81,8 +81,9 @@ FINISH = f"""
 SETTLE = """
     WITH lane AS (SELECT id FROM destination WHERE id = :destination AND lease_token = :token FOR UPDATE),
     settled AS (
-        UPDATE delivery SET state = :state, error = :error,
-            finished_at = CASE WHEN :state = 'ambiguous' THEN now() END
+        UPDATE delivery SET error = :error,
+            state = CASE WHEN :safe AND attempts < :most THEN 'pending' ELSE 'ambiguous' END,
+            finished_at = CASE WHEN NOT (:safe AND attempts < :most) THEN now() END
         FROM lane WHERE destination_id = :destination AND state = 'sending' RETURNING delivery.id, delivery.turn_id
     ), noted AS (
         INSERT INTO event (id, trace, kind, turn_id, data)
@@ -204,7 +205,8 @@ def settle_or_rest(box: Outbox, destination: UUID, row: Row[Any]) -> Row[Any] | 
         SETTLE,
         destination=destination,
         token=row.lease_token,
-        state=(DeliveryState.PENDING if safe else DeliveryState.AMBIGUOUS).value,
+        safe=safe,
+        most=box.settings.attempts,
         error="the process that sent it died: it may have arrived",
     )
     if settled is None:

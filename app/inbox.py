@@ -35,11 +35,13 @@ ACCEPT = f"""
         ON CONFLICT DO NOTHING
         RETURNING turn_id
     ), home AS (
-        INSERT INTO thread (id, agent, adapter, team, key, channel, last_seq, open_turns, version, wake_at)
-        SELECT :thread_id, :agent, :adapter, :team, :key, :channel, 1, 1, 1, now() FROM fresh
+        INSERT INTO thread (id, agent, adapter, team, key, channel, last_seq, open_turns, version, wake_at,
+            has_files)
+        SELECT :thread_id, :agent, :adapter, :team, :key, :channel, 1, 1, 1, now(), :has_files FROM fresh
         ON CONFLICT (agent, adapter, team, key) DO UPDATE SET
             last_seq = thread.last_seq + 1, open_turns = thread.open_turns + 1,
-            version = thread.version + 1, wake_at = now(), last_active_at = now()
+            version = thread.version + 1, wake_at = now(), last_active_at = now(),
+            has_files = thread.has_files OR excluded.has_files
         RETURNING id, last_seq, open_turns
     ), asked AS (
         INSERT INTO turn (id, thread_id, seq, adapter, state, actor, trace, reply)
@@ -136,6 +138,7 @@ def parameters(inbound: Inbound, turn_id: UUID, max_in_flight: int) -> dict[str,
         "reply": dumps(inbound.reply),
         "trace": trace,
         "files": dumps(files),
+        "has_files": bool(files),
         "events": encoded([noted]),
         "create_thread": inbound.create_thread,
         "max_in_flight": max_in_flight,
@@ -147,7 +150,7 @@ def accepted_before(db: Database, inbound: Inbound, params: dict[str, Any]) -> A
     first = db.one(FIRST, params)
     if first:
         if not inbound.create_thread and first.key != inbound.key:
-            raise Refused(f"eventId {inbound.event_key!r} belongs to another thread", status=409)
+            raise Refused("this eventId belongs to another thread", status=409)
         return Accepted(first.turn_id, first.thread_id, first.key, first.trace, duplicate=True)
     if not inbound.create_thread and not db.one(THREAD_EXISTS, params):
         raise Refused(f"there is no thread {inbound.key!r}; leave threadId out to start one", status=404)

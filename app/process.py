@@ -37,7 +37,6 @@ log = structlog.get_logger()
 # Turns wait for their models without a connection; this many are at their statements at once.
 WORKER_CONNECTIONS = 12
 RUNNER_CONNECTIONS = 8
-HEARTBEAT_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +90,17 @@ class Personas:
     def reload(self) -> None:
         """Read heyfleet.yaml and every agent folder anew at their next use."""
         self.live.reload()
-        self._made = None
+        if self._made is not None:
+            self._made[1].reload()
 
     def _parts(self) -> tuple[Settings, LiveAgents, Models]:
         settings, made = self.live.get(), self._made
         if made is None or made[0] is not settings:
+            # The agents' last good readings are kept where their own settings did not change.
+            same = made is not None and (made[0].agents, made[0].watch) == (settings.agents, settings.watch)
+            agents = made[1] if made is not None and same else LiveAgents(settings)
             # Two threads may both make them once; either is as good.
-            made = self._made = (settings, LiveAgents(settings), Models(settings))
+            made = self._made = (settings, agents, Models(settings))
         return made
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import structlog
 
+from app.calls import OFFERED
 from app.db import Database
 from app.errors import HeyfleetError
 from app.leases import FREE, TAKE, Keeper, Lease
@@ -37,7 +38,7 @@ FIND = f"""
     UPDATE {{table}} AS lane SET wake_at = now()
     WHERE id = ANY(ARRAY(
             SELECT id FROM {{table}}
-            WHERE wake_at < now() - make_interval(secs => :grace) AND {FREE}
+            WHERE wake_at < now() - make_interval(secs => :grace) AND {FREE} AND {{can}}
             ORDER BY lease_until IS NULL, wake_at LIMIT :most FOR UPDATE SKIP LOCKED))
         AND {{fence}}
     RETURNING lane.id, {{queue}} AS queue"""
@@ -106,6 +107,7 @@ class Sweeper:
         return self._lease
 
     def _found(self, table: str, queue: str, lease: Lease) -> list[tuple[UUID, str]]:
-        statement = FIND.format(table=table, queue=queue, fence=FENCE)
+        can = OFFERED.format(sandbox="sandbox") if table == "sandbox" else "true"
+        statement = FIND.format(table=table, queue=queue, fence=FENCE, can=can)
         rows = self.db.rows(statement, token=lease.token, grace=min(GRACE, self.every), most=MOST)
         return [(row.id, row.queue) for row in rows]

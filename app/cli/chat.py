@@ -40,7 +40,7 @@ def chat(
     thread: Annotated[str, typer.Option(help="A name of yours for the conversation: it goes on where it was.")] = "",
     adapter: Annotated[str, typer.Option(help="The local adapter, where there are several.")] = "",
 ) -> None:
-    """Talk with an agent. Ctrl-C stops its answer; Ctrl-D (or an empty line twice) ends the chat."""
+    """Talk with an agent. Ctrl-C stops its answer, Ctrl-D ends the chat."""
     with connected(context) as core:
         local = local_adapter(core, adapter)
         key = thread or f"chat-{secrets.token_hex(4)}"
@@ -76,7 +76,7 @@ def lines() -> Iterator[str]:
 def say(core: Core, adapter: LocalAdapter, key: str, text: str) -> Accepted:
     user = getpass.getuser()
     inbound = Inbound(adapter.agent, adapter.name, key, key, user, text, event_key=secrets.token_hex(16))
-    accepted = accept(core.db, inbound)
+    accepted = accept(core.db, inbound, reject_busy=core.settings.task.busy == "reject")
     core.wakes.thread(accepted.thread_id)
     return accepted
 
@@ -92,8 +92,10 @@ def answer(core: Core, accepted: Accepted) -> None:
                 time.sleep(LOOK_EVERY)
             except KeyboardInterrupt:
                 thread = cancel(core.db, accepted.turn_id, getpass.getuser())
-                if thread:
-                    core.wakes.thread(thread)
+                if thread is None:
+                    sys.stderr.write("\n(the answer is being cancelled already; not waiting for it)\n")
+                    return
+                core.wakes.thread(thread)
 
 
 def follow(core: Core, turn: UUID, screen: Screen, draft: Any) -> bool:

@@ -20,8 +20,9 @@ from app.services.addresses import wait_for
 PROCFILE = Path(__file__).resolve().parents[2] / "Procfile"
 
 
-def start() -> None:
+def start(context: typer.Context) -> None:
     """Start the whole fleet on this machine, in the foreground; Ctrl-C ends it."""
+    named = {"HEYFLEET_CONFIG": str(context.obj.config.absolute())} if context.obj.config else {}
     honcho = Path(sys.executable).with_name("honcho")
     if not honcho.exists() or not PROCFILE.exists():
         raise Refused(
@@ -29,7 +30,8 @@ def start() -> None:
         )
     # The Procfile names programs of this environment.
     path = f"{honcho.parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    os.execve(honcho, [str(honcho), "start", "-f", str(PROCFILE), "-d", str(Path.cwd())], {**os.environ, "PATH": path})  # noqa: S606
+    environment = {**os.environ, **named, "PATH": path}
+    os.execve(honcho, [str(honcho), "start", "-f", str(PROCFILE), "-d", str(Path.cwd())], environment)  # noqa: S606
 
 
 def web(context: typer.Context) -> None:

@@ -149,9 +149,10 @@ def ended_as(call: Begun, done: Done, lease: Lease) -> Ended:
 
 
 def put_inbox(host: Host, call: Begun, opened: Open) -> None:
-    """Put the files that came with the turn's message into the sandbox, before its first call."""
-    if not call.files or call.turn in opened.greeted:
+    """Put the files that came with the thread's messages into the sandbox, before its calls; each of them once."""
+    if not call.files:
         return
-    opened.greeted.add(call.turn)
-    for file in calls.inbox_files(host.db, call.turn):
-        opened.sandbox.store(f"inbox/{file.name}", bytes(file.body))
+    with opened.filling:
+        for file in calls.inbox_files(host.db, call.turn, opened.inbox):
+            opened.sandbox.store(f"inbox/{file.name}", bytes(file.body))
+            opened.inbox.add(file.id)

@@ -24,8 +24,9 @@ class Open:
     generation: int
     digest: bytes = b""
     """Of the last snapshot, to see whether anything changed."""
-    greeted: set[UUID] = field(default_factory=set)
-    """Turns whose files were put into it."""
+    inbox: set[UUID] = field(default_factory=set)
+    """Files of messages that were put into it."""
+    filling: threading.Lock = field(default_factory=threading.Lock)
     used_at: float = 0.0
 
     def snapshot_if_changed(self) -> bytes | None:

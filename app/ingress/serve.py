@@ -61,7 +61,10 @@ class Web(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def load(self) -> Flask:
         configure(self.settings.log.level, self.settings.log.format, "web")
-        return create_app(core(self.settings, self.database_url, self.redis_url, "web"))
+        return create_app(
+            # A request is answered 503 rather than kept waiting for a connection.
+            core(self.settings, self.database_url, self.redis_url, "web", patience=1.0)
+        )
 
 
 def bracketed(host: str) -> str:

@@ -29,10 +29,7 @@ SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 CONFIGURATION = (
     "/etc/alternatives",
     "/etc/ld.so.cache",
-    "/etc/ld.so.conf",
-    "/etc/ld.so.conf.d",
     "/etc/localtime",
-    "/etc/mime.types",
     "/etc/pki/ca-trust",
     "/etc/pki/tls",
     "/etc/ssl/cert.pem",

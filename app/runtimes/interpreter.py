@@ -29,7 +29,7 @@ MOST_VARIABLES = 8_000_000
 """Bytes of variables. Each of up to 16 nested subshells has a copy, so this is what bounds a fork bomb's memory."""
 WORKER_THREADS, MOST_GIVEN_UP = 64, 32
 LOOK_SECONDS = 0.05
-STOP_SECONDS = 0.8
+STOP_SECONDS = 0.6
 
 
 class Loop:

@@ -29,4 +29,6 @@ class Thread(Lane, WithCreated, WithId, Base):
     """Turns that are not finished; kept on this row because its lock makes the number exact."""
     context_from: Mapped[int] = mapped_column(server_default="0")
     """The first transcript entry that the model still sees: the last summary."""
+    has_files: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Whether a file ever came with one of its messages: they are put into the sandbox before a call."""
     last_active_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -6,17 +6,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.db import Database
+from app.jsonb import storable
 from app.tools.builtin import HISTORY
 
 MOST = 50
 SHOWN_CHARACTERS = 2000
 
 SEARCH = """
-    SELECT created_at, direction, actor, left(text, :shown) AS text FROM (
-        SELECT id, created_at, direction, actor, text FROM message
+    SELECT created_at, actor, left(text, :shown) AS text FROM (
+        SELECT id, created_at, actor, text FROM message
         WHERE thread_id = :thread AND position(lower(:query) IN lower(text)) > 0
-        ORDER BY id DESC LIMIT :most) AS found
-    ORDER BY id"""
+        UNION ALL
+        SELECT call.id, call.created_at, call.tool, call.args::text || ' returned ' || coalesce(call.result, '')
+        FROM call JOIN turn ON turn.id = call.turn_id
+        WHERE turn.thread_id = :thread AND call.tool <> 'history'
+            AND position(lower(:query) IN lower(call.args::text || ' ' || coalesce(call.result, ''))) > 0
+        ORDER BY created_at DESC, id DESC LIMIT :most) AS found
+    ORDER BY created_at, id"""
 
 
 class History:
@@ -33,7 +39,7 @@ class History:
         """The latest messages that contain `args["query"]`, oldest first, one a line."""
         limit = args.get("limit")
         most = min(limit, MOST) if isinstance(limit, int) and limit > 0 else 20
-        query = str(args.get("query", ""))
+        query = storable(str(args.get("query", "")))
         rows = self.db.rows(SEARCH, thread=ctx.thread, query=query, most=most, shown=SHOWN_CHARACTERS)
         if not rows:
             return "Nothing was found."

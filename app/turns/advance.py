@@ -12,6 +12,7 @@ from typing import assert_never
 from uuid import UUID
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 from structlog.contextvars import bound_contextvars
 
 from app.audit import event
@@ -94,7 +95,7 @@ def hold(s: TurnServices, held: Held) -> tuple[bool, list[UUID]]:
                     return ended
             case _:
                 assert_never(action)
-        facts = reread(s.db, facts)
+        facts = reread(s.db, facts, held.lease)
 
 
 def interrupt(s: TurnServices, facts: Facts, turn: TurnFacts, calls: list[UUID], lease: Lease) -> None:
@@ -113,7 +114,15 @@ def ask(s: TurnServices, facts: Facts, action: Ask, lease: Lease, mine: set[UUID
         if lease.cancelled:
             return None
         return give_back(s.db, facts, wake_at="now"), []
-    committed = commit(s.db, facts, action.turn, outcome, lease)
+    try:
+        committed = commit(s.db, facts, action.turn, outcome, lease)
+    except DBAPIError:
+        # Postgres refuses this very outcome, and would each time: asking the model again and again would be paid for
+        # without end, and the thread would stand still.
+        log.exception("outcome_refused")
+        adapter, messages = s.adapter(facts.adapter), s.settings.messages
+        outcome = outcomes.failed(facts, action.turn, "an internal error", "", adapter=adapter, messages=messages)
+        committed = commit(s.db, facts, action.turn, outcome, lease)
     mine |= {UUID(call["id"]) for call in outcome.calls if call["state"] == CallState.RUNNING}
     wake_runner(s, outcome, committed)
     return None if outcome.hold else (committed.more, list(committed.destinations))

@@ -66,7 +66,7 @@ def compact(s: TurnServices, facts: Facts, turn: TurnFacts, persona: Persona, le
         events=[noted],
     )
     commit(s.db, facts, turn, outcome, lease)
-    return reread(s.db, facts)
+    return reread(s.db, facts, lease)
 
 
 def as_text(bodies: Sequence[Mapping[str, Any]]) -> str:

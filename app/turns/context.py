@@ -47,7 +47,8 @@ def attached(file: Mapping[str, Any]) -> str:
 
 def context_blocks(facts: Facts, turn: TurnFacts) -> dict[str, str]:
     """What the system prompt says about where the conversation happens."""
-    return {"channel": f"{facts.adapter} {facts.channel}", "sender": turn.actor}
+    # In one line each: a name with line breaks in it must not read like more of the system prompt.
+    return {"channel": " ".join(f"{facts.adapter} {facts.channel}".split()), "sender": " ".join(turn.actor.split())}
 
 
 def estimated_tokens(bodies: Sequence[Mapping[str, Any]]) -> int:

@@ -13,7 +13,7 @@ from sqlalchemy import Row
 
 from app.db import Database
 from app.errors import LeaseLost
-from app.leases import FREE, RELEASE, TAKE, Keeper, Lease
+from app.leases import FREE, RELEASE, TAKE, Keeper, Lease, insist
 from app.states import ACTIVE_TURNS, OPEN_TURNS, CallState, TurnState, sql_list
 
 # The oldest open turn is the one to work on; it becomes `running` here, so that starting it costs no round trip.
@@ -165,9 +165,9 @@ def take(db: Database, keeper: Keeper, thread: UUID) -> Held | None:
         give_back(db, facts, wake_at=row.now)
 
 
-def reread(db: Database, facts: Facts) -> Facts:
+def reread(db: Database, facts: Facts, lease: Lease) -> Facts:
     """The facts as they are now, of a lane that is still held. Raises LeaseLost."""
-    row = db.one(REREAD, thread=facts.thread, token=facts.token)
+    row = insist(db, REREAD, {"thread": facts.thread, "token": facts.token}, lease)
     if row is None:
         raise LeaseLost(f"thread {facts.thread} was taken over by another process")
     return facts_of(facts.thread, row, None)

@@ -19,6 +19,8 @@ from app.turns.next import Ask, Give
 
 FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 60.0
+LONGEST_RETRY_AFTER = 3600.0
+"""What a model server may ask for at most: a turn must not sleep for years over a slip of its clock."""
 
 
 def answered(
@@ -68,7 +70,7 @@ def retried(action: Ask, error: Transient, took: float, *, jitter: float) -> Out
     turn = action.turn
     attempt = turn.failed_attempts + 1
     backoff = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** (attempt - 1)) * (0.5 + jitter / 2)
-    wait = max(backoff, error.retry_after or 0.0)
+    wait = max(backoff, min(error.retry_after or 0.0, LONGEST_RETRY_AFTER))
     return Outcome(
         state=TurnState.WAITING,
         step_count=turn.step_count,

@@ -60,6 +60,7 @@ def upgrade() -> None:
     sa.Column('last_seq', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('open_turns', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('context_from', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('has_files', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('last_active_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
     sa.Column('lease_owner', sa.Text(), nullable=True),
     sa.Column('lease_token', sa.BigInteger(), server_default='0', nullable=False),

@@ -16,9 +16,12 @@ from pathlib import Path
 import pytest
 
 from app.config.settings import Runtime as RuntimeSettings
-from app.errors import Permanent, Refused
+from app.errors import Permanent, Refused, Transient
 from app.ports import Executed, Runtime, Sandbox
+from app.runtimes.bubblewrap import BubblewrapRuntime, cure
+from app.runtimes.host import HostRuntime
 from app.runtimes.registry import BUILT_IN, factory
+from app.runtimes.tree import descendants
 
 PROMISES = {
     "real commands": ("bubblewrap", "guarded", "host"),
@@ -42,6 +45,7 @@ def promised(*promises: str) -> pytest.MarkDecorator:
 
 
 everywhere = promised()
+looks_into_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +62,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> RuntimeSettings:
 
 
 @pytest.fixture(scope="module")
-def opened(settings: RuntimeSettings) -> Callable[[str], Runtime]:
+def opened(settings: RuntimeSettings) -> Iterator[Callable[[str], Runtime]]:
     known: dict[str, tuple[Runtime, str | None]] = {}
 
     def get(name: str) -> Runtime:
@@ -70,7 +74,10 @@ def opened(settings: RuntimeSettings) -> Callable[[str], Runtime]:
             pytest.skip(reason)
         return runtime
 
-    return get
+    yield get
+    for runtime, _ in known.values():
+        if isinstance(runtime, HostRuntime | BubblewrapRuntime):
+            runtime.close()
 
 
 @pytest.fixture
@@ -176,6 +183,7 @@ def test_a_long_output_keeps_both_ends_and_all_of_it_can_be_read(sandbox: Sandbo
     assert sandbox.read(".output/1.txt", offset=2499, limit=2) == "line 2500\nline 2501\n"
 
 
+@looks_into_proc
 @everywhere
 def test_a_flood_of_output_fills_neither_memory_nor_disk(sandbox: Sandbox) -> None:
     before = resident()
@@ -229,6 +237,7 @@ def test_a_timeout_ends_a_command_and_keeps_what_it_printed(sandbox: Sandbox) ->
     assert run(sandbox, "echo again").output == "again\n"
 
 
+@looks_into_proc
 @everywhere
 @pytest.mark.parametrize("command", ["sleep {}", "while true; do true; done # {}", "echo $(sleep {} | cat)"])
 def test_a_cancelled_command_is_dead_within_a_second(sandbox: Sandbox, mark: str, command: str) -> None:
@@ -243,6 +252,7 @@ def test_a_cancelled_command_is_dead_within_a_second(sandbox: Sandbox, mark: str
     assert run(sandbox, "echo again").output == "again\n"
 
 
+@looks_into_proc
 @promised("real commands")
 @pytest.mark.parametrize(
     "command",
@@ -262,6 +272,7 @@ def test_nothing_outlives_its_command(sandbox: Sandbox, mark: str, command: str)
     assert processes_with(mark) == []
 
 
+@looks_into_proc
 @promised("fork bombs")
 def test_a_fork_bomb_is_bounded_and_the_runner_goes_on(runtime: Runtime, sandbox: Sandbox, mark: str) -> None:
     results: list[Executed] = []
@@ -280,6 +291,7 @@ def test_a_fork_bomb_is_bounded_and_the_runner_goes_on(runtime: Runtime, sandbox
     assert run(sandbox, "echo again").output == "again\n"
 
 
+@looks_into_proc
 @promised("real commands")
 def test_a_command_has_so_many_processes_and_no_more(sandbox: Sandbox, mark: str) -> None:
     ended = run(sandbox, f"for i in $(seq 1 300); do sleep {mark} & done; wait; echo all", timeout=6)
@@ -294,6 +306,8 @@ RUNNER = """
 import sys, threading
 from pathlib import Path
 from app.config.settings import Runtime
+from app.runtimes.bubblewrap import BubblewrapRuntime, cure
+from app.runtimes.host import HostRuntime
 from app.runtimes.registry import open_runtimes
 runtime = open_runtimes([sys.argv[1]], Runtime(workspace=Path(sys.argv[2])))[sys.argv[1]]
 command = "setsid sleep {0} & sleep {0}".format(sys.argv[3])
@@ -301,15 +315,35 @@ runtime.open("k", None).exec(command, timeout=60, cancel=threading.Event())
 """
 
 
+@looks_into_proc
 @promised("real commands")
 def test_nothing_outlives_a_killed_runner(runtime: Runtime, tmp_path: Path, mark: str) -> None:
     runner = subprocess.Popen([sys.executable, "-c", RUNNER, runtime.name, str(tmp_path), mark])
     assert soon(lambda: len(processes_with(f"sleep\0{mark}")) == 2, 15)
-    runner.send_signal(signal.SIGKILL)
+    family = descendants(runner.pid)
+    runner.kill()
     runner.wait()
     assert soon(lambda: processes_with(mark) == [])
+    assert soon(lambda: [pid for pid in family if alive(pid)] == [])
 
 
+def alive(pid: int) -> bool:
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())  # empty for a zombie
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@looks_into_proc
+@pytest.mark.parametrize("runtime", ["host"], indirect=True)
+def test_a_command_that_kills_its_keeper_ends_with_it(sandbox: Sandbox, mark: str) -> None:
+    with pytest.raises(Transient, match="its own keeper"):
+        run(sandbox, f"setsid sleep {mark} & ( setsid sleep {mark} & ); sleep 0.1; kill -9 $PPID; sleep {mark}")
+    assert soon(lambda: processes_with(mark) == [])
+    assert run(sandbox, "echo again").output == "again\n"
+
+
+@looks_into_proc
 @promised("real commands")
 def test_a_killed_supervisor_is_replaced(sandbox: Sandbox, runtime: Runtime) -> None:
     assert run(sandbox, "true").exit_code == 0
@@ -587,6 +621,12 @@ def test_the_system_is_read_only_and_shared_memory_is_on_disk(sandbox: Sandbox) 
 @promised("namespaces")
 def test_the_process_limit_is_set_inside(sandbox: Sandbox) -> None:
     assert run(sandbox, "ulimit -u; ulimit -c").output == f"{MAX_PROCESSES}\n0\n"
+
+
+@promised("namespaces")
+def test_what_bwrap_says_where_namespaces_are_not_permitted_is_understood(sandbox: Sandbox) -> None:
+    said = run(sandbox, "bwrap --unshare-user --ro-bind / / true").output
+    assert cure(said.strip()).startswith("namespaces are not permitted here (bwrap: ")
 
 
 @promised("policy")

@@ -17,7 +17,9 @@ from tests.db.interleaving import install_gate
 from tests.db.stations import Runner, Worker
 
 GUARDED = "guarded"
-OTHERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+OTHERS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()"""
 
 
 @pytest.fixture(scope="session")

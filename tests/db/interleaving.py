@@ -24,20 +24,20 @@ PAUSE = f"""
     CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
         IF current_setting('application_name') LIKE '%{INTRUDER}%' THEN
-            PERFORM pg_advisory_xact_lock_shared({GATE});
+            PERFORM pg_advisory_xact_lock_shared({GATE}, hashtext(TG_TABLE_NAME));
         END IF;
         RETURN NULL;
     END $$"""
 
 AT_THE_GATE = f"""
-    SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = {GATE} AND NOT granted"""
+    SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = {GATE} AND NOT granted"""
 BLOCKED = """
     SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event <> 'advisory'"""
 
 
 def install_gate(connection: psycopg.Connection[Any]) -> None:
-    """A transaction of an intruder holds its locks and waits before its commit while the gate is closed."""
+    """A transaction of an intruder that wrote to a table whose gate is closed holds its locks and does not commit."""
     connection.execute(PAUSE)
     for table in ("thread", "destination", "sandbox"):
         connection.execute(
@@ -55,6 +55,8 @@ class Intrusion:
     mode: Mode
     action: Callable[[], None]
     database_url: str
+    gate: str = "thread"
+    """At whose table the intruder's transaction waits before its commit."""
     seen: list[str] = field(default_factory=list)
     happened: bool = False
     problems: list[BaseException] = field(default_factory=list)
@@ -107,7 +109,7 @@ class Intrusion:
 
     def _begin(self) -> None:
         gate = psycopg.connect(libpq(self.database_url), autocommit=True)
-        gate.execute(f"SELECT pg_advisory_lock({GATE})")
+        gate.execute(f"SELECT pg_advisory_lock({GATE}, hashtext(%s))", (self.gate,))
         intruder = self._start(self.action)
         wait_until(lambda: not intruder.is_alive() or count(gate, AT_THE_GATE) > 0)
         self._start(lambda: self._commit_once_waited_for(gate))
@@ -115,7 +117,7 @@ class Intrusion:
     def _commit_once_waited_for(self, gate: psycopg.Connection[Any]) -> None:
         with gate:
             wait_until(lambda: self._over.is_set() or count(gate, BLOCKED) > 0)
-            gate.execute(f"SELECT pg_advisory_unlock({GATE})")
+            gate.execute("SELECT pg_advisory_unlock_all()")
 
     def _start(self, action: Callable[[], None]) -> threading.Thread:
         def run() -> None:

@@ -104,6 +104,7 @@ def at_each_statement(
     begin: Callable[[str], Any],
     act: Callable[[Any], None],
     intrude: Callable[[Any], Any] | None = None,
+    gate: str = "thread",
 ) -> int:
     """Begin anew for each statement that `station` makes in `act`, with `intrude` at it, or with its connection
     broken there; until there is no such statement. How many there are."""
@@ -112,7 +113,7 @@ def at_each_statement(
         happened = False
         for mode in modes:
             began = begin(f"{mode} {nth}")
-            intrusion = Intrusion(nth, mode, partial(intrude or nothing, began), database_url)
+            intrusion = Intrusion(nth, mode, partial(intrude or nothing, began), database_url, gate)
             with told(nth, intrusion), intrusion.on(station.db.engine):
                 act(began)
             scene.settle()
@@ -164,8 +165,8 @@ def test_a_turn(scene: Scene, database_url: str, text: str, intruder: str) -> No
         "takeover": take_over,
         "takeover of the destination": take_over_destinations,
     }
-    intrude = intruders[intruder]
-    statements = at_each_statement(scene, scene.worker, database_url, begin, act, intrude)
+    gate = "destination" if "destination" in intruder else "thread"
+    statements = at_each_statement(scene, scene.worker, database_url, begin, act, intruders[intruder], gate)
     assert statements >= (4 if text == "hello" else 6)
     cancelled = rows(scene.db, "SELECT answer FROM turn WHERE state = 'cancelled'")
     assert set(cancelled) <= {("Cancelled by eve.",)}
@@ -216,7 +217,8 @@ def test_calls_in_a_sandbox(scene: Scene, database_url: str, intruder: str) -> N
             second = scene.other.say(f"run also {accepted.turn_id}", thread=f"u {accepted.turn_id}", channel="t")
             scene.other.advance(second.thread_id)
 
-    statements = at_each_statement(scene, scene.runner, database_url, begin, work, intrude)
+    gate = "thread" if intruder in ("message", "cancel") else "sandbox"
+    statements = at_each_statement(scene, scene.runner, database_url, begin, work, intrude, gate)
     assert statements >= 2
     assert value(scene.db, "SELECT count(*) FROM sandbox") == 1
     if intruder in ("message", "thread", "more calls"):
@@ -263,7 +265,7 @@ def test_deliveries(scene: Scene, database_url: str, intruder: str) -> None:
         if intruder != "takeover":
             stage(scene, scene.other.say("more", thread=f"{name} more", reply={"to": name}))
 
-    statements = at_each_statement(scene, scene.worker, database_url, begin, act, intrude)
+    statements = at_each_statement(scene, scene.worker, database_url, begin, act, intrude, "destination")
     assert statements >= 4
     states = {row[0] for row in rows(scene.db, "SELECT state FROM delivery")}
     assert states <= {"sent", "ambiguous"}

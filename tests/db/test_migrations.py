@@ -14,7 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine
 
 from app.db import Database
-from app.migrate import alembic_config, current, head, migrate, pending
+from app.migrate import alembic_config, current, head, migrate, missing, pending
 from app.services.postgres import EmbeddedPostgres
 from app.tables import Base
 from tests.conftest import run, url_of
@@ -116,8 +116,13 @@ def test_many_processes_that_migrate_at_once(empty: Callable[[], Database]) -> N
     assert {name for (name,) in rows(db, TABLES)} == {*Base.metadata.tables, "alembic_version"}
 
 
-def test_a_database_of_another_version_is_pending(empty: Callable[[], Database]) -> None:
+def test_a_database_of_a_newer_version_is_not_behind(empty: Callable[[], Database]) -> None:
+    """While a new version is rolled out, the old processes go on."""
     db = empty()
     migrate(url(db))
-    db.rows("UPDATE alembic_version SET version_num = 'other'")
+    assert missing(url(db)) is None
+    db.rows("UPDATE alembic_version SET version_num = 'newer'")
+    assert not pending(db)
+    db.rows("DELETE FROM alembic_version")
     assert pending(db)
+    assert "heyfleet db migrate" in (missing(url(db)) or "")

@@ -330,6 +330,23 @@ def test_working_time_ends_the_turn_and_waiting_does_not(worker: Make, runner: M
     assert_settled(db)
 
 
+@pytest.mark.parametrize("then", ["a command", "a retry"])
+def test_a_cancellation_that_comes_during_a_step_is_acted_on_at_once(worker: Make, db: Database, then: str) -> None:
+    """Nobody may come for the command, and the retry may be far off."""
+    w: Worker = worker()
+    accepted = w.say()
+
+    def step(*_: Any) -> Any:
+        w.cancel(accepted.turn_id)
+        return [bash()] if then == "a command" else Transient("busy", retry_after=3600)
+
+    w.model.script = [step]
+    w.advance(accepted.thread_id)
+    assert value(db, "SELECT wake_at <= now() FROM thread")
+    w.advance(accepted.thread_id)
+    assert turns(db) == [("cancelled", "Cancelled by eve.")]
+
+
 @pytest.mark.parametrize("at", ["queued", "waiting for a call", "waiting for a retry"])
 def test_cancelling_a_turn_that_nobody_works_on(worker: Make, runner: Make, db: Database, at: str) -> None:
     scripts: dict[str, list[Any]] = {

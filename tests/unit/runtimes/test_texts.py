@@ -16,21 +16,21 @@ from app.runtimes.texts import lines_of, parts_of, replaced, text_of
         ("", []),
         (".", []),
         ("a/./b//c/", ["a", "b", "c"]),
-        ("/work", []),
-        ("/work/", []),
-        ("/work/a", ["a"]),
+        ("/space", []),
+        ("/space/", []),
+        ("/space/a", ["a"]),
         ("a/../b", ["a", "..", "b"]),
         ("~", ["~"]),
     ],
 )
 def test_a_path_is_walked_name_by_name(path: str, parts: list[str]) -> None:
-    assert parts_of(path, "/work") == parts
+    assert parts_of(path, "/space") == parts
 
 
-@pytest.mark.parametrize("path", ["/", "/workshop", "/etc/passwd", "a\0b", "\ud800", "x" * 5000, "a/" * 200])
+@pytest.mark.parametrize("path", ["/", "/spaceship", "/etc/passwd", "a\0b", "\ud800", "x" * 5000, "a/" * 200])
 def test_what_is_no_path_of_the_workspace_is_refused(path: str) -> None:
     with pytest.raises(Refused):
-        parts_of(path, "/work")
+        parts_of(path, "/space")
 
 
 @given(st.text(alphabet="a\n\r\u2028", max_size=30), st.integers(0, 12), st.none() | st.integers(0, 12))
