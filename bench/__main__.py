@@ -20,6 +20,8 @@ from bench.rig import Rig, scratch, servers
 from bench.waiting import p4
 from tests.fakes.openai import spawn
 
+STOPPED = 130
+"""What a shell says of a program that Ctrl-C ended."""
 TOGETHER = ("p1", "p2", "p3")
 """Measured on one fleet: they share what its capacity is."""
 APART: dict[str, Callable[[Rig], list[Figure]]] = {"p4": p4, "p5": p5, "p8": p8}
@@ -36,6 +38,8 @@ def main() -> int:
     others = Others()
     try:
         everything(report, only, options)
+    except KeyboardInterrupt:
+        return STOPPED
     finally:
         note = "on average, while this ran: the less, the better the figures"
         report.add([Figure("", "cores used by others", others.cores(), "", note=note)])

@@ -25,6 +25,8 @@ from bench.verdict import NOT_AT_REST, Evidence, figures, open_work, violations
 from tests.e2e.fleet import FAST, SECRET, Fleet
 from tests.fakes.openai import spawn
 
+STOPPED = 130
+"""What a shell says of a program that Ctrl-C ended."""
 PROCESSES = {"web": 2, "worker": 3, "runner": 2, "beat": 1}
 
 
@@ -70,7 +72,10 @@ def main() -> int:
     found = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that everything is taken down
     options = Options(found.messages, found.minutes * 60, found.seed, found.settle, found.quick_leases)
-    outcome = run(options, found.folder)
+    try:
+        outcome = run(options, found.folder)
+    except KeyboardInterrupt:
+        return STOPPED
     print(outcome.text())
     return 1 if outcome.violations else 0
 

@@ -23,7 +23,7 @@ from app.runtimes.keeper import keep
 from app.runtimes.tree import LINUX, become_subreaper, children, descendants, drain, kill_all, wake_on_child
 from app.runtimes.wire import receive
 
-NICENESS = 5
+NICENESS = 2
 OOM_SCORE = "500"
 
 

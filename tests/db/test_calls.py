@@ -418,13 +418,31 @@ def test_a_folders_sandbox_moves_on_once_nobody_has_the_folder(
 # --- files of a message
 
 
-def test_files_of_a_message_are_put_into_the_sandbox_once(worker: Make, runner: Make, db: Database) -> None:
-    file = {"name": "a.csv", "media_type": "text/csv", "data": "eCx5", "text": "x,y"}
-    w: Worker = worker(model=ScriptedModel([bash("one"), bash("two")]))
-    w.advance(w.say(attachments=[file]).thread_id)
-    r: Runner = runner()
-    r.work(value(db, "SELECT id FROM sandbox"))
-    assert r.runtime.opened[0].stored == {"inbox/a.csv": b"x,y"}
+def a_file(name: str) -> dict[str, str]:
+    return {"name": name, "media_type": "text/csv", "data": "eCx5", "text": "x,y"}
+
+
+def test_files_of_a_threads_messages_are_put_into_the_sandbox(worker: Make, runner: Make, db: Database) -> None:
+    """Those of a steer too; and those of earlier turns again where the sandbox is opened anew."""
+    w: Worker = worker(model=ScriptedModel([bash("one")], [bash("two")], "first", [bash("three")]))
+    first, second = runner(), runner(runner_id="r2")
+    accepted = w.say(attachments=[a_file("a.csv")])
+    w.say(thread="another", channel="t", attachments=[a_file("not-this-threads.csv")])
+    w.advance(accepted.thread_id)
+    sandbox = value(db, "SELECT id FROM sandbox")
+    first.work(sandbox)
+    (opened,) = first.runtime.opened
+    assert opened.stored == {"inbox/a.csv": b"x,y"}
+    opened.stored.clear()
+    w.say(attachments=[a_file("b.csv")])
+    w.advance(accepted.thread_id)
+    first.work(sandbox)
+    assert list(opened.stored) == ["inbox/b.csv"], "what is there is not put again"
+    w.advance(accepted.thread_id)
+    w.say()
+    w.advance(accepted.thread_id)
+    second.work(sandbox)
+    assert sorted(second.runtime.opened[0].stored) == ["inbox/a.csv", "inbox/b.csv"]
 
 
 # --- who the runner is

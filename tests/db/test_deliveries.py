@@ -21,7 +21,7 @@ from app.results import Ambiguous, Failed, Retry, SendResult, Sent
 from tests.db.doubles import NoteAdapter, ScriptedModel, bash, call
 from tests.db.interleaving import Intrusion, keep_at, wait_until
 from tests.db.processes import Processes, together
-from tests.db.rows import assert_settled, everything, pump, rows, value
+from tests.db.rows import assert_settled, everything, expire, pump, rows, value
 from tests.db.stations import Runner, Worker
 
 Make = Callable[..., Any]
@@ -188,6 +188,27 @@ def test_a_send_that_a_dead_process_had_begun(worker: Make, db: Database, resend
         assert texts == ["re: 1"]
         assert states(db) == [("ambiguous", 1), ("sent", 1)]
     assert value(db, "SELECT count(*) FROM event WHERE kind = 'delivery_in_doubt'") == 1
+    assert_settled(db)
+
+
+class Died(BaseException):
+    """The process is gone from here on, as far as the code under test can tell."""
+
+
+def die(_: Outbound) -> SendResult:
+    raise Died
+
+
+def test_a_delivery_that_kills_its_process_each_time_ends(worker: Make, db: Database) -> None:
+    adapter = NoteAdapter(die, die, resend_safe=True)
+    w, destination = staged(worker, 2, adapter=adapter, delivery={"attempts": 2})
+    for attempt in (1, 2):
+        with pytest.raises(Died):
+            w.deliver(destination)
+        assert states(db)[0] == ("sending", attempt)
+        expire(db, "destination", destination)
+    w.deliver(destination)
+    assert states(db) == [("ambiguous", 2), ("sent", 1)]
     assert_settled(db)
 
 

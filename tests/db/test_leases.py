@@ -291,7 +291,7 @@ def test_who_lost_a_thread_writes_nothing_to_it(worker: Make, db: Database, writ
     assert turn
     # A trusted call of this turn runs: its result is something to write too.
     commit(lost.db, held.facts, turn, an_outcome(held, "called"), held.lease)
-    facts = reread(lost.db, held.facts)
+    facts = reread(lost.db, held.facts, held.lease)
     held = Held(facts, held.lease)
     expire(db, "thread", accepted.thread_id)
     if after == "taken":
@@ -303,7 +303,7 @@ def test_who_lost_a_thread_writes_nothing_to_it(worker: Make, db: Database, writ
     result = [{"id": str(each.id), "state": "done", "result": "late"} for each in facts.calls]
     writes: dict[str, Callable[[], Any]] = {
         "results": lambda: commit_results(lost.db, facts, turn, result, [], held.lease),
-        "reread": lambda: reread(lost.db, facts),
+        "reread": lambda: reread(lost.db, facts, held.lease),
     }
     if write == "give back":
         assert give_back(lost.db, facts, "now") is False

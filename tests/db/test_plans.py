@@ -52,7 +52,8 @@ FILL = f"""
     INSERT INTO delivery (id, destination_id, seq, turn_id, kind, body, state)
     SELECT id, thread_id, seq, id, 'reply', '{{}}', CASE WHEN state = 'queued' THEN 'pending' ELSE 'sent' END FROM turn
     WHERE seq = 2;
-    INSERT INTO runner (id, host, version, runtimes, capacity, instance) VALUES ('r1', 'h', '1', '[]', 4, 'i');
+    INSERT INTO runner (id, host, version, runtimes, capacity, instance)
+    VALUES ('r1', 'h', '1', '["virtual"]', 4, 'i');
     INSERT INTO sandbox (id, agent, runtime, scope_key, runner_id, wake_at)
     SELECT {ID.format("n", "0")}, 'default', 'virtual', 'key ' || n, 'r1',
         CASE WHEN n % 500 = 0 THEN now() - n * interval '1 ms' END FROM generate_series(1, {SANDBOXES}) AS n;
@@ -141,7 +142,8 @@ def ending() -> dict[str, Any]:
 
 
 def sweeping(table: str) -> str:
-    return sweep.FIND.format(table=table, queue="NULL", fence=sweep.FENCE)
+    can = calls.OFFERED.format(sandbox="sandbox") if table == "sandbox" else "true"
+    return sweep.FIND.format(table=table, queue="NULL", fence=sweep.FENCE, can=can)
 
 
 STATEMENTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -157,7 +159,7 @@ STATEMENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "take a destination": (deliveries.TAKE_HEAD, taking(destination=THREAD)),
     "next delivery": (deliveries.NEXT_HEAD, taking(destination=THREAD)),
     "finish a delivery": (deliveries.FINISH, taking(**finishing())),
-    "settle deliveries": (deliveries.SETTLE, taking(destination=THREAD, state="pending", error="e")),
+    "settle deliveries": (deliveries.SETTLE, taking(destination=THREAD, safe=True, most=12, error="e")),
     "give a destination back": (deliveries.GIVE_BACK, taking(destination=THREAD)),
     "take a sandbox": (calls.TAKE_AND_BEGIN, beginning()),
     "begin more calls": (calls.BEGIN_MORE, beginning()),

@@ -9,12 +9,14 @@ from multiprocessing.synchronize import Barrier
 from typing import Any
 from uuid import UUID
 
-from app import sweep
+import pytest
+
+from app import runners, sweep
 from app.db import Database
 from app.errors import Transient
 from app.queue import Wakes
 from app.results import Retry
-from tests.db.doubles import NoteAdapter, ScriptedModel, TrustedTool
+from tests.db.doubles import NoteAdapter, NoteRuntime, ScriptedModel, TrustedTool, bash
 from tests.db.processes import together
 from tests.db.rows import LANES, assert_settled, expire, pump, rows, value
 from tests.db.stations import Runner, Worker, say
@@ -59,7 +61,8 @@ def test_a_wake_that_was_never_sent_is_made_up_for(worker: Make, db: Database, r
     assert_settled(db)
 
 
-def test_each_lane_is_woken_in_its_queue(worker: Make, db: Database, redis_url: str) -> None:
+def test_each_lane_is_woken_in_its_queue(worker: Make, runner: Make, db: Database, redis_url: str) -> None:
+    runner()
     w: Worker = worker(model=ScriptedModel(rule=obliging), tools={"pay": TrustedTool("pay")}, delivers=False)
     w.advance(w.say("run one").thread_id)
     w.advance(w.say("hello", thread="u").thread_id)
@@ -67,6 +70,22 @@ def test_each_lane_is_woken_in_its_queue(worker: Make, db: Database, redis_url: 
     assert sweep_with(db, w) == 2
     assert woken(redis_url, "runtime.virtual") == [str(value(db, "SELECT id FROM sandbox"))]
     assert woken(redis_url, "deliveries") == [str(value(db, "SELECT id FROM destination"))]
+
+
+@pytest.mark.parametrize("why", ["none ever was", "stopped", "silent", "offers another runtime"])
+def test_a_sandbox_that_no_runner_offers_is_not_woken(worker: Make, runner: Make, db: Database, why: str) -> None:
+    """A wake for nobody would lie in its queue for ever, and another with each sweep."""
+    if why != "none ever was":
+        r: Runner = runner(runtime=NoteRuntime(name="other" if why.startswith("offers") else "virtual"))
+    if why == "stopped":
+        runners.stopped(r.db, "r1", r.name)
+    elif why == "silent":
+        db.rows("UPDATE runner SET heartbeat_at = now() - interval '46 seconds'")
+    w: Worker = worker(model=ScriptedModel([bash()]))
+    w.advance(w.say().thread_id)
+    assert sweep_with(db, w) == 0
+    runner(runner_id="r2")
+    assert sweep_with(db, w) == 1
 
 
 def test_a_wake_gets_time_to_arrive_before_it_is_taken_for_lost(worker: Make, db: Database) -> None:

@@ -206,14 +206,16 @@ def retried(attempts_before: int, jitter: float, after: float | None = None) -> 
 
 
 @given(st.integers(0, 200), st.floats(0, 1), st.none() | st.floats(0, 10_000))
-def test_backoff_doubles_within_bounds_and_never_undercuts_retry_after(
+def test_backoff_doubles_within_bounds_and_keeps_to_retry_after(
     attempts: int, jitter: float, after: float | None
 ) -> None:
     outcome = retried(attempts, jitter, after)
     longest = min(outcomes.LONGEST_BACKOFF, outcomes.FIRST_BACKOFF * 2.0 ** min(attempts, 60))
+    # A provider that says "tomorrow" must not put a turn to sleep until then.
+    named = min(after or 0, outcomes.LONGEST_RETRY_AFTER)
     assert outcome.wake_in is not None
-    assert outcome.wake_in >= max(longest / 2, after or 0)
-    assert outcome.wake_in <= max(longest, after or 0)
+    assert outcome.wake_in >= max(longest / 2, named)
+    assert outcome.wake_in <= max(longest, named)
     assert (outcome.state, outcome.failed_attempts, outcome.step_count) == (TurnState.WAITING, attempts + 1, 3)
     assert not outcome.final
     assert not outcome.hold
