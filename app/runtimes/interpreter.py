@@ -30,6 +30,7 @@ MOST_VARIABLES = 8_000_000
 WORKER_THREADS, MOST_GIVEN_UP = 64, 32
 LOOK_SECONDS = 0.05
 STOP_SECONDS = 0.6
+JOBS_SECONDS = 0.1
 
 
 class Loop:
@@ -115,19 +116,25 @@ class Interpreter:
     def _stop(self, running: concurrent.futures.Future[ExecResult]) -> None:
         """Two ways at once: `cancel` ends it at its next command, cancelling the future where it sleeps.
 
-        The next command waits for the stopped one, so once that answers nothing runs any more. If it does not answer,
-        the interpreter is given up (it ends by itself at its next command) and made anew from its last snapshot.
+        The next command waits for the stopped one, so once that answers only its background jobs may go on, and each
+        later command waits for those. What does not answer is given up (it ends by itself at its next command) and
+        made anew from its last snapshot; what has jobs, from its files of now.
         """
         stopped = self._bash
         stopped.cancel()
         running.cancel()
-        asked = self._loop.start(execute(stopped, ":", lambda _out, _err: None))
-        done, _ = concurrent.futures.wait([asked], STOP_SECONDS)
-        if done:
+        asked = self._ask(stopped)
+        if concurrent.futures.wait([asked], STOP_SECONDS).done:
             stopped.clear_cancel()
-        else:
-            self._loop.give_up(asked)
-            self._bash = self._made()
+            self._last = stopped.snapshot()
+            asked = self._ask(stopped)
+            if concurrent.futures.wait([asked], JOBS_SECONDS).done:
+                return
+        self._loop.give_up(asked)
+        self._bash = self._made()
+
+    def _ask(self, bash: Bash) -> concurrent.futures.Future[ExecResult]:
+        return self._loop.start(execute(bash, ":", lambda _out, _err: None))
 
     def _made(self) -> Bash:
         # The profile without session limits: those count over a sandbox's whole life, and into its snapshots.

@@ -12,6 +12,7 @@ process group is killed.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import resource
@@ -20,10 +21,9 @@ import signal
 import socket
 
 from app.runtimes.keeper import keep
-from app.runtimes.tree import LINUX, become_subreaper, children, descendants, drain, kill_all, wake_on_child
+from app.runtimes.tree import LINUX, become_subreaper, below, children, drain, kill_all, wake_on_child
 from app.runtimes.wire import receive
 
-NICENESS = 2
 OOM_SCORE = "500"
 
 
@@ -68,8 +68,7 @@ def limit(limits: dict[str, int]) -> None:
         hard = resource.getrlimit(kind)[1]
         value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(kind, (value, value))
-    # The runner's heartbeat comes before a command's work, and the kernel is to end the command when memory runs out.
-    os.nice(NICENESS)
+    # The kernel is to end a command, and not the runner, when memory runs out.
     if LINUX:
         with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
             file.write(OOM_SCORE)
@@ -89,4 +88,4 @@ def reap_keepers(keepers: set[int]) -> None:
     if orphaned:
         for orphan in children(os.getpid()):
             if orphan not in keepers:
-                kill_all([orphan, *descendants(orphan)])
+                kill_all(itertools.chain([orphan], below(orphan)))

@@ -272,11 +272,20 @@ def test_nothing_outlives_its_command(sandbox: Sandbox, mark: str, command: str)
     assert processes_with(mark) == []
 
 
+@promised()
+def test_jobs_of_a_stopped_command_do_not_hold_up_the_next(sandbox: Sandbox) -> None:
+    run(sandbox, "echo kept > file")
+    assert run(sandbox, "echo more >> file; sleep 60 & wait", timeout=1).ended == "timeout"
+    after = run(sandbox, "cat file", timeout=20)
+    assert (after.output, after.ended) == ("kept\nmore\n", "exited")
+
+
 @looks_into_proc
 @promised("fork bombs")
 def test_a_fork_bomb_is_bounded_and_the_runner_goes_on(runtime: Runtime, sandbox: Sandbox, mark: str) -> None:
     results: list[Executed] = []
-    bomb = f"b() {{ b {mark} | b {mark} & }}; b {mark}; sleep 2; echo {mark}"
+    # It ends by itself where nothing ends it: two to the thirteenth must be enough to fail this test.
+    bomb = f"b() {{ if (( $1 )); then b $(($1 - 1)) | b $(($1 - 1)) & else sleep {mark}; fi; }}; b 13; sleep 2; echo"
     thread = threading.Thread(target=lambda: results.append(run(sandbox, bomb, timeout=2)))
     thread.start()
     other = runtime.open(secrets.token_hex(8), None)
