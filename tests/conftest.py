@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 
 from app.migrate import migrate
 from app.services.postgres import EmbeddedPostgres
@@ -24,6 +25,11 @@ from app.services.redis import EmbeddedRedis
 FAST_POSTGRES = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 FAST_REDIS = {"appendonly": "no"}
 TEMPLATE = "template_heyfleet"
+
+# How long an example takes depends on the machine: nothing to fail for. The same examples each time, so that
+# a red run can be repeated.
+settings.register_profile("heyfleet", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("heyfleet")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -15,7 +15,7 @@ from tests.db.guards import libpq
 from tests.unit.json_values import any_json, any_text
 
 # The connection is the same for every example; each leaves nothing behind.
-every_example = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+every_example = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture
