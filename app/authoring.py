@@ -15,7 +15,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticSerializationError, to_json
 
 from app.errors import Permanent, Refused
-from app.ports import Cancel, ToolContext, ToolSpec
+from app.ports import Cancel, SandboxReach, ToolContext, ToolSpec
 
 T = TypeVar("T")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
@@ -35,6 +35,8 @@ class Ctx:
     """The same on each rerun of this call, and of no other call."""
     cancel: Cancel
     """Set once the turn was cancelled; a long tool looks at it often."""
+    sandbox: SandboxReach
+    """Runs commands where the agent's own commands run: `ctx.sandbox.bash("make test")`, `.read(path)`, `.write(…)`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +201,7 @@ class Untitled(GenerateJsonSchema):
 
 def context_of(ctx: Ctx | ToolContext) -> Ctx:
     """What authors may rely on, and nothing else of what the worker knows."""
-    return ctx if isinstance(ctx, Ctx) else Ctx(ctx.actor, ctx.trace, ctx.idempotency_key, ctx.cancel)
+    return ctx if isinstance(ctx, Ctx) else Ctx(ctx.actor, ctx.trace, ctx.idempotency_key, ctx.cancel, ctx.sandbox)
 
 
 def argument_problem(error: Any) -> str:

@@ -25,6 +25,19 @@ RUNNER_LIVES = "stopped_at IS NULL AND heartbeat_at > now() - interval '45 secon
 # Somewhere lives a runner that can run it: a wake for nobody would lie in its queue for ever.
 OFFERED = f"EXISTS (SELECT 1 FROM runner WHERE {RUNNER_LIVES} AND runtimes @> to_jsonb({{sandbox}}.runtime))"
 
+# Of the sandbox `box`: the runner that has it, if that lives.
+LIVE_RUNNER = f"(SELECT id FROM runner WHERE runner.id = box.runner_id AND {RUNNER_LIVES})"
+
+
+def use_sandbox(source: str) -> str:
+    """An INSERT that makes sure that a sandbox is there and is woken, if `source` (a FROM) has a row."""
+    return f"""
+        INSERT INTO sandbox (id, agent, runtime, scope_key, wake_at, version)
+        SELECT :sandbox, :agent, :runtime, :scope_key, now(), 1 FROM {source}
+        ON CONFLICT (agent, runtime, scope_key) DO UPDATE SET version = sandbox.version + 1, wake_at = now()
+        RETURNING id, runner_id"""
+
+
 # A free slot for each call of the fleet's limit; none may be begun before what a dead runner left running is settled.
 BEGIN_CALLS = """
     , seats AS (
@@ -72,17 +85,20 @@ BEGIN_MORE = f"""
         RETURNING id, lease_token, runtime, scope_key, generation
     ) {BEGIN_CALLS}"""
 
-# What ended calls mean to the rest: their slots are free, their turns wait for fewer, their threads have work.
+# What ended calls mean to the rest: their slots are free, their turns wait for fewer, their threads have work. For what
+# a trusted tool asked for, that tool waits, and no turn.
 AFTERWARDS = f"""
     , freed AS (
         UPDATE slot SET call_id = NULL, held_until = NULL FROM ended WHERE slot.call_id = ended.id
     ), rung AS (
         UPDATE thread SET version = thread.version + 1, wake_at = now()
-        WHERE id IN (SELECT turn.thread_id FROM ended JOIN turn ON turn.id = ended.turn_id)
+        WHERE id IN (
+            SELECT turn.thread_id FROM ended JOIN turn ON turn.id = ended.turn_id WHERE ended.parent_id IS NULL)
         RETURNING id
     ), counted AS (
         UPDATE turn SET open_calls = open_calls - sums.n
-        FROM (SELECT turn_id, count(*) AS n FROM ended GROUP BY turn_id) AS sums, (SELECT count(*) FROM rung) AS first
+        FROM (SELECT turn_id, count(*) AS n FROM ended WHERE parent_id IS NULL GROUP BY turn_id) AS sums,
+            (SELECT count(*) FROM rung) AS first
         WHERE turn.id = sums.turn_id RETURNING turn.thread_id, turn.open_calls
     ), noted AS ({insert_events("lane")})"""
 
@@ -102,7 +118,7 @@ FINISH = f"""
         UPDATE call SET state = r.state, result = r.result, finished_at = now()
         FROM lane, jsonb_to_recordset(CAST(:results AS jsonb)) AS r (id uuid, state text, result text)
         WHERE call.sandbox_id = :sandbox AND call.id = r.id AND call.state = 'running'
-        RETURNING call.id, call.turn_id
+        RETURNING call.id, call.turn_id, call.parent_id
     ), sent AS (
         INSERT INTO attachment (id, turn_id, direction, name, media_type, body)
         SELECT f.id, f.turn_id, 'out', f.name, f.media_type, decode(f.data, 'base64')
@@ -126,7 +142,7 @@ SETTLE = f"""
     ), ended AS (
         UPDATE call SET state = 'interrupted', result = :text, finished_at = now()
         FROM lane WHERE sandbox_id = :sandbox AND state = 'running' AND NOT idempotent
-        RETURNING call.id, call.turn_id
+        RETURNING call.id, call.turn_id, call.parent_id
     ) {AFTERWARDS}, told AS (
         INSERT INTO event (id, trace, kind, thread_id, turn_id, data)
         SELECT gen_random_uuid(), turn.trace, 'call_interrupted', turn.thread_id, turn.id,

@@ -229,6 +229,27 @@ class Runtime(Protocol):
 # --- tools
 
 
+class SandboxReach(Protocol):
+    """The sandbox of a turn's scope, as a trusted tool reaches it.
+
+    Each method waits for its turn in the sandbox and returns what the model would be told, cut at the same limits. It
+    raises Permanent with what the sandbox said where it refused or nobody knows how it ended, and Cancelled once the
+    turn is cancelled.
+    """
+
+    def bash(self, command: str, *, timeout: float | None = None) -> str:
+        """What the command printed, with `[exit code N]` behind it where that is not 0. `timeout` in seconds."""
+        ...
+
+    def read(self, path: str) -> str:
+        """A text file of the workspace."""
+        ...
+
+    def write(self, path: str, content: str) -> str:
+        """Make or replace a text file of the workspace."""
+        ...
+
+
 class ToolContext(Protocol):
     """What a trusted tool gets beside its arguments; `app.authoring.Ctx` is what authors write."""
 
@@ -242,6 +263,8 @@ class ToolContext(Protocol):
     def idempotency_key(self) -> str: ...
     @property
     def cancel(self) -> Cancel: ...
+    @property
+    def sandbox(self) -> SandboxReach: ...
 
 
 class Tool(Protocol):

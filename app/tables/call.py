@@ -19,6 +19,7 @@ class Call(WithCreated, WithId, Base):
         UniqueConstraint("turn_id", "step_n", "ordinal"),
         state_check(CallState),
         CheckConstraint("place IN ('runner', 'worker')", name="place"),
+        Index("ix_call_parent_id", "parent_id", postgresql_where=text("parent_id IS NOT NULL")),
         Index("ix_call_sandbox_open", "sandbox_id", "id", postgresql_where=text(f"state IN ({sql_list(OPEN_CALLS)})")),
     )
 
@@ -31,6 +32,8 @@ class Call(WithCreated, WithId, Base):
     place: Mapped[str]
     idempotent: Mapped[bool]
     """May be run again when nobody knows whether its first run finished."""
+    parent_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("call.id"))
+    """The trusted tool's call that asked for this one; the model knows nothing of it."""
     sandbox_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("sandbox.id"))
     state: Mapped[str]
     runner_id: Mapped[str | None]

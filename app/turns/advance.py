@@ -26,6 +26,7 @@ from app.turns.commit import Committed, Outcome, commit, commit_results
 from app.turns.context import context_blocks, news
 from app.turns.facts import Facts, Held, TurnFacts, give_back, reread, take
 from app.turns.next import Ask, Give, Interrupt, Limits, Rest, RunTools, decide
+from app.turns.reach import Bench
 from app.turns.services import Persona, TurnServices
 from app.turns.trusted import run_calls
 
@@ -80,7 +81,7 @@ def hold(s: TurnServices, held: Held) -> tuple[bool, list[UUID]]:
                 if gone:
                     interrupt(s, facts, turn, gone, held.lease)
             case RunTools(turn, calls):
-                results = run_calls(facts, turn, calls, s.persona(facts.agent).tools, held.lease)
+                results = run_calls(bench_of(s, facts, turn, held.lease), turn, calls, s.persona(facts.agent).tools)
                 commit_results(s.db, facts, turn, results, [], held.lease)
             case Give(turn):
                 adapter = s.adapter(facts.adapter)
@@ -202,6 +203,12 @@ def later_or_never(s: TurnServices, facts: Facts, action: Ask, error: Transient,
 def wake_runner(s: TurnServices, outcome: Outcome, committed: Committed) -> None:
     if committed.sandbox is not None:
         s.wakes.sandbox(committed.sandbox, outcome.runtime, committed.runner)
+
+
+def bench_of(s: TurnServices, facts: Facts, turn: TurnFacts, lease: Lease) -> Bench:
+    settings = s.settings
+    key = scope_key(settings.scope, facts, turn)
+    return Bench(s, lease, facts.thread, facts.agent, settings.runtime.name, key)
 
 
 def scope_key(scope: str, facts: Facts, turn: TurnFacts) -> str:

@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import Row
 
 from app.audit import encoded, insert_events
+from app.calls import LIVE_RUNNER, use_sandbox
 from app.clock import uuid7
 from app.db import Database
 from app.errors import LeaseLost, Unavailable
@@ -59,12 +60,7 @@ COMMIT = f"""
         INSERT INTO entry (thread_id, seq, turn_id, kind, format, body)
         SELECT lane.id, e.seq, :turn, e.kind, {ENTRY_FORMAT}, e.body
         FROM lane, jsonb_to_recordset(CAST(:entries AS jsonb)) AS e (seq bigint, kind text, body jsonb)
-    ), box AS (
-        INSERT INTO sandbox (id, agent, runtime, scope_key, wake_at, version)
-        SELECT :sandbox, :agent, :runtime, :scope_key, now(), 1 FROM lane WHERE :use_sandbox
-        ON CONFLICT (agent, runtime, scope_key) DO UPDATE SET version = sandbox.version + 1, wake_at = now()
-        RETURNING id, runner_id
-    ), asked AS (
+    ), box AS ({use_sandbox("lane WHERE :use_sandbox")}), asked AS (
         INSERT INTO call (id, turn_id, step_n, ordinal, tool_call_id, tool, args, place, idempotent, state, result,
             sandbox_id, started_at, finished_at)
         SELECT c.id, :turn, :step_count, c.ordinal, c.tool_call_id, c.tool, c.args, c.place, c.idempotent, c.state,
@@ -91,9 +87,7 @@ COMMIT = f"""
     ), noted AS ({insert_events("lane", thread="lane.id")})
     SELECT lane.version, lane.more,
         (SELECT jsonb_agg(id) FROM places) AS destinations,
-        box.id AS sandbox_id,
-        (SELECT runner.id FROM runner WHERE runner.id = box.runner_id AND runner.stopped_at IS NULL
-            AND runner.heartbeat_at > now() - interval '45 seconds') AS runner
+        box.id AS sandbox_id, {LIVE_RUNNER} AS runner
     FROM lane LEFT JOIN box ON true"""
 
 STANDS = """
@@ -108,6 +102,9 @@ RESULTS = f"""
         UPDATE call SET state = r.state, result = r.result, finished_at = now()
         FROM lane, jsonb_to_recordset(CAST(:results AS jsonb)) AS r (id uuid, state text, result text)
         WHERE call.turn_id = :turn AND call.id = r.id AND call.state = 'running' RETURNING call.id
+    ), unwanted AS (
+        UPDATE call SET state = 'cancelled', finished_at = now()
+        FROM ended WHERE call.parent_id = ended.id AND call.state = 'queued'
     ), worked AS (
         UPDATE turn SET open_calls = open_calls - (SELECT count(*) FROM ended),
             state = CASE WHEN open_calls = (SELECT count(*) FROM ended) THEN 'running' ELSE state END

@@ -55,7 +55,8 @@ FACTS = f"""
             FROM (SELECT turn_id FROM entry
                 WHERE thread_id = thread.id AND seq >= thread.context_from ORDER BY seq DESC LIMIT 1) AS last
             JOIN turn ON turn.id = last.turn_id
-            JOIN call ON call.turn_id = turn.id AND call.step_n = turn.step_count) AS calls,
+            JOIN call ON call.turn_id = turn.id AND call.step_n = turn.step_count
+                AND call.parent_id IS NULL) AS calls,
         (SELECT jsonb_agg(jsonb_build_object('seq', seq, 'kind', kind, 'body', body) ORDER BY seq)
             FROM entry WHERE thread_id = thread.id AND seq >= thread.context_from) AS entries"""
 

@@ -11,10 +11,10 @@ from uuid import UUID
 import structlog
 
 from app.errors import HeyfleetError
-from app.leases import Lease
-from app.ports import Cancel, Tool, WorkerTool
+from app.ports import Cancel, SandboxReach, Tool, WorkerTool
 from app.states import CallState
-from app.turns.facts import CallFacts, Facts, TurnFacts
+from app.turns.facts import CallFacts, TurnFacts
+from app.turns.reach import Bench
 
 log = structlog.get_logger()
 
@@ -32,15 +32,16 @@ class Context:
     idempotency_key: str
     """The same in every run of one call."""
     cancel: Cancel
+    sandbox: SandboxReach
 
 
 def run_calls(
-    facts: Facts, turn: TurnFacts, calls: Sequence[CallFacts], tools: Mapping[str, Tool], lease: Lease
+    bench: Bench, turn: TurnFacts, calls: Sequence[CallFacts], tools: Mapping[str, Tool]
 ) -> list[dict[str, str]]:
     """Run the calls, side by side where there are several; results as `{id, state, result}` in their order."""
 
     def run(call: CallFacts) -> dict[str, str]:
-        context = Context(turn.actor, turn.trace, facts.thread, str(call.id), lease)
+        context = Context(turn.actor, turn.trace, bench.thread, str(call.id), bench.lease, bench.at(call.id))
         state, result = run_call(call, tools.get(call.tool), context)
         return {"id": str(call.id), "state": state.value, "result": result}
 

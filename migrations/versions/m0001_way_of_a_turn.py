@@ -150,6 +150,7 @@ def upgrade() -> None:
     sa.Column('args', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
     sa.Column('place', sa.Text(), nullable=False),
     sa.Column('idempotent', sa.Boolean(), nullable=False),
+    sa.Column('parent_id', sa.Uuid(), nullable=True),
     sa.Column('sandbox_id', sa.Uuid(), nullable=True),
     sa.Column('state', sa.Text(), nullable=False),
     sa.Column('runner_id', sa.Text(), nullable=True),
@@ -160,11 +161,13 @@ def upgrade() -> None:
     sa.Column('id', sa.Uuid(), nullable=False),
     sa.CheckConstraint("place IN ('runner', 'worker')", name=op.f('ck_call_place')),
     sa.CheckConstraint("state IN ('queued', 'running', 'done', 'failed', 'interrupted', 'cancelled')", name=op.f('ck_call_state')),
+    sa.ForeignKeyConstraint(['parent_id'], ['call.id'], name=op.f('fk_call_parent_id')),
     sa.ForeignKeyConstraint(['sandbox_id'], ['sandbox.id'], name=op.f('fk_call_sandbox_id')),
     sa.ForeignKeyConstraint(['turn_id'], ['turn.id'], name=op.f('fk_call_turn_id')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_call')),
     sa.UniqueConstraint('turn_id', 'step_n', 'ordinal', name=op.f('uq_call_turn_id_step_n_ordinal'))
     )
+    op.create_index('ix_call_parent_id', 'call', ['parent_id'], unique=False, postgresql_where=sa.text('parent_id IS NOT NULL'))
     op.create_index('ix_call_sandbox_open', 'call', ['sandbox_id', 'id'], unique=False, postgresql_where=sa.text("state IN ('queued', 'running')"))
     op.create_table('delivery',
     sa.Column('destination_id', sa.Uuid(), nullable=False),

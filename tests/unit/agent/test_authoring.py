@@ -30,7 +30,20 @@ class Never:
         return False
 
 
-CTX = Ctx("anna", "trace-1", "key-1", Never())
+class NoSandbox:
+    """A sandbox that is not there."""
+
+    def bash(self, command: str, *, timeout: float | None = None) -> str:
+        raise NotImplementedError
+
+    def read(self, path: str) -> str:
+        raise NotImplementedError
+
+    def write(self, path: str, content: str) -> str:
+        raise NotImplementedError
+
+
+CTX = Ctx("anna", "trace-1", "key-1", Never(), NoSandbox())
 
 
 class Colour(Enum):
@@ -110,6 +123,7 @@ class WorkersOwn:
     thread: UUID
     idempotency_key: str
     cancel: Never
+    sandbox: NoSandbox
 
 
 def test_authors_get_a_ctx_whatever_the_worker_has() -> None:
@@ -119,7 +133,7 @@ def test_authors_get_a_ctx_whatever_the_worker_has() -> None:
     def look(ctx: Ctx) -> None:
         seen.append(ctx)
 
-    look.run(WorkersOwn(CTX.actor, CTX.trace, UUID(int=1), CTX.idempotency_key, Never()), {})
+    look.run(WorkersOwn(CTX.actor, CTX.trace, UUID(int=1), CTX.idempotency_key, Never(), NoSandbox()), {})
     look.run(CTX, {})
     assert isinstance(seen[0], Ctx)
     assert (seen[0].actor, seen[0].trace, seen[0].idempotency_key) == ("anna", "trace-1", "key-1")

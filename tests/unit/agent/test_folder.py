@@ -158,7 +158,7 @@ def test_dataclasses_and_deferred_annotations_work_in_tool_files(folder: Path, f
         "@tool\ndef visit(ctx: Ctx, place: Place) -> str:\n    return f'{ctx.actor} visits {place.name}'\n"
     )
     files({"tools/a.py": text})
-    ctx = Ctx("anna", "t", "k", CTX.cancel)
+    ctx = Ctx("anna", "t", "k", CTX.cancel, CTX.sandbox)
     assert load(folder).tools["visit"].run(ctx, {"place": {"name": "Rome"}}) == "anna visits Rome"
 
 

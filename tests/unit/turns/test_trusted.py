@@ -11,8 +11,12 @@ from uuid import uuid4
 from app.errors import Refused
 from app.leases import Lease
 from app.ports import ToolSpec
+from app.turns.reach import Bench
 from app.turns.trusted import MOST_CHARACTERS, run_calls, shortened
 from tests.unit.turns.facts_made import a_call, a_turn, some_facts
+
+NO_SERVICES: Any = None
+"""None of these tools asks for the sandbox."""
 
 
 class Function:
@@ -33,7 +37,8 @@ class Function:
 def results(tools: dict[str, Any], *calls: Any) -> list[tuple[str, str]]:
     lease = Lease("thread", uuid4(), 1, time.monotonic() + 60)
     turn = a_turn(actor="ada", trace="the-trace")
-    found = run_calls(some_facts(turn), turn, calls, tools, lease)
+    bench = Bench(NO_SERVICES, lease, some_facts(turn).thread, "default", "virtual", "key")
+    found = run_calls(bench, turn, calls, tools)
     assert [result["id"] for result in found] == [str(call.id) for call in calls]
     return [(result["state"], result["result"]) for result in found]
 
