@@ -8,11 +8,11 @@ from uuid import UUID
 
 import structlog
 
-from app.calls import OFFERED
 from app.db import Database
 from app.errors import HeyfleetError
 from app.leases import FREE, TAKE, Keeper, Lease
 from app.queue import Wakes
+from app.sandbox_lane import OFFERED
 
 log = structlog.get_logger()
 

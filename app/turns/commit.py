@@ -10,12 +10,12 @@ from uuid import UUID
 from sqlalchemy import Row
 
 from app.audit import encoded, insert_events
-from app.calls import LIVE_RUNNER, use_sandbox
 from app.clock import uuid7
 from app.db import Database
 from app.errors import LeaseLost, Unavailable
 from app.jsonb import dumps, storable
 from app.leases import Lease, insist
+from app.sandbox_lane import LIVE_RUNNER, use_sandbox
 from app.states import TurnState
 from app.turns.facts import Facts, TurnFacts
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid5
 
-from app.calls import LIVE_RUNNER, use_sandbox
 from app.clock import uuid7
 from app.errors import Cancelled, Permanent
 from app.jsonb import dumps
 from app.leases import Lease, insist
+from app.sandbox_lane import LIVE_RUNNER, use_sandbox
 from app.states import OPEN_CALLS, CallState
 from app.turns.services import TurnServices
 

@@ -15,7 +15,7 @@ import pytest
 from psycopg import sql
 from sqlalchemy.dialects.postgresql import psycopg as dialect
 
-from app import calls, deliveries, inbox, leases, retention, sweep
+from app import calls, deliveries, inbox, leases, retention, sandbox_lane, sweep
 from app.cancel import CANCEL
 from app.db import Database, compiled
 from app.ingress.runs import STANDING
@@ -142,7 +142,7 @@ def ending() -> dict[str, Any]:
 
 
 def sweeping(table: str) -> str:
-    can = calls.OFFERED.format(sandbox="sandbox") if table == "sandbox" else "true"
+    can = sandbox_lane.OFFERED.format(sandbox="sandbox") if table == "sandbox" else "true"
     return sweep.FIND.format(table=table, queue="NULL", fence=sweep.FENCE, can=can)
 
 
@@ -161,11 +161,11 @@ STATEMENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "finish a delivery": (deliveries.FINISH, taking(**finishing())),
     "settle deliveries": (deliveries.SETTLE, taking(destination=THREAD, safe=True, most=12, error="e")),
     "give a destination back": (deliveries.GIVE_BACK, taking(destination=THREAD)),
-    "take a sandbox": (calls.TAKE_AND_BEGIN, beginning()),
-    "begin more calls": (calls.BEGIN_MORE, beginning()),
-    "finish calls": (calls.FINISH, taking(**ending())),
-    "settle calls": (calls.SETTLE, taking(sandbox=SANDBOX, text="t", events="[]")),
-    "give a sandbox back": (calls.GIVE_BACK, taking(sandbox=SANDBOX)),
+    "take a sandbox": (sandbox_lane.TAKE_AND_BEGIN, beginning()),
+    "begin more calls": (sandbox_lane.BEGIN_MORE, beginning()),
+    "finish calls": (sandbox_lane.FINISH, taking(**ending())),
+    "settle calls": (sandbox_lane.SETTLE, taking(sandbox=SANDBOX, text="t", events="[]")),
+    "give a sandbox back": (sandbox_lane.GIVE_BACK, taking(sandbox=SANDBOX)),
     "sweep threads": (sweeping("thread"), {"token": 1, "grace": 1.0, "most": 500}),
     "sweep destinations": (sweeping("destination"), {"token": 1, "grace": 1.0, "most": 500}),
     "sweep sandboxes": (sweeping("sandbox"), {"token": 1, "grace": 1.0, "most": 500}),

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import event
 
-from app import calls, deliveries, inbox
+from app import deliveries, inbox, sandbox_lane
 from app.db import Database, compiled
 from app.inbox import accept
 from app.turns import commit, facts
@@ -29,9 +29,9 @@ NAMES = {
     "give thread back": facts.GIVE_BACK,
     "commit step": commit.COMMIT,
     "commit results": commit.RESULTS,
-    "take sandbox": calls.TAKE_AND_BEGIN,
-    "begin more calls": calls.BEGIN_MORE,
-    "finish calls": calls.FINISH,
+    "take sandbox": sandbox_lane.TAKE_AND_BEGIN,
+    "begin more calls": sandbox_lane.BEGIN_MORE,
+    "finish calls": sandbox_lane.FINISH,
     "take destination": deliveries.TAKE_HEAD,
     "next delivery": deliveries.NEXT_HEAD,
     "finish delivery": deliveries.FINISH,
