@@ -17,7 +17,7 @@ start: install ## start everything here: embedded Postgres and Redis, and all pr
 	@PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONUNBUFFERED=1 exec $(BIN)/honcho start $(ARGS)
 
 test: dev ## run all tests (ARGS="tests/unit -k name" for some)
-	@$(BIN)/pytest -n 2 $(ARGS)
+	@$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
 lint: dev ## style, types, import directions
 	$(BIN)/ruff check .
