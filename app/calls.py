@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,16 @@ from app.db import Database
 from app.errors import LeaseLost
 from app.jsonb import dumps, storable
 from app.leases import Lease, insist
-from app.sandbox_lane import BEGIN_MORE, FINISH, GIVE_BACK, INBOX_FILES, SEED_SLOTS, SETTLE, TAKE_AND_BEGIN
+from app.sandbox_lane import (
+    BEGIN_MORE,
+    FIND_STARVED,
+    FINISH,
+    GIVE_BACK,
+    INBOX_FILES,
+    SEED_SLOTS,
+    SETTLE,
+    TAKE_AND_BEGIN,
+)
 from app.states import CallState
 
 INTERRUPTED = (
@@ -76,6 +85,15 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class Starved:
+    """A sandbox that has calls and no holder."""
+
+    id: UUID
+    runtime: str
+    workspace: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """What the database said of a finish."""
 
@@ -83,8 +101,8 @@ class Finished:
     generation: int
     threads: Sequence[UUID]
     """Threads whose turns have all their results now."""
-    starved: Mapping[str, str] | None
-    """Another sandbox that waits for a slot, `{id, runtime}`."""
+    starved: Starved | None
+    """Another sandbox that may have waited for the slot."""
 
 
 def take(db: Database, sandbox: UUID, place: Place, *, owner: str, warm_generation: int) -> Claim | None:
@@ -130,11 +148,18 @@ def finish(
         "results": dumps(results),
         "files": dumps(files),
         "events": encoded(events),
+        "tried": [sandbox],
     }
     row = insist(db, FINISH, params, lease)
     if row is None:
         raise LeaseLost(f"sandbox {sandbox} was taken over by another process")
-    return Finished(row.released, row.generation, uuids(row.threads), row.starved)
+    return Finished(row.released, row.generation, uuids(row.threads), starved_of(row))
+
+
+def starved(db: Database, place: Place, tried: Collection[UUID]) -> Starved | None:
+    """The sandbox that has waited longest, but for those `tried`; None where no slot is free for it."""
+    row = db.one(FIND_STARVED, max_concurrent=place.max_concurrent, tried=list(tried))
+    return starved_of(row) if row else None
 
 
 def settle(db: Database, sandbox: UUID, claim: Claim) -> list[UUID]:
@@ -190,6 +215,11 @@ def claim_of(row: Row[Any]) -> Claim:
     return Claim(
         row.lease_token, row.seen, row.runtime, row.scope_key, row.generation, row.snapshot, calls, row.orphans
     )
+
+
+def starved_of(row: Row[Any]) -> Starved | None:
+    found = row.starved
+    return Starved(UUID(found["id"]), found["runtime"], found["workspace"]) if found else None
 
 
 def uuids(values: Sequence[str] | None) -> list[UUID]:

@@ -43,7 +43,8 @@ class Database:
             url,
             isolation_level="AUTOCOMMIT",
             pool_size=pool_size,
-            max_overflow=pool_size,
+            # A connection that is closed after use has learnt every statement in vain: that doubles what Postgres does.
+            max_overflow=0,
             pool_timeout=patience,
             # An error must not carry what people said into a log.
             hide_parameters=True,

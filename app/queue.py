@@ -66,10 +66,8 @@ def make_app(redis_url: str, *, socket_timeout: float = 30.0) -> Celery:
         # https://flower.readthedocs.io/en/latest/config.html#enable-events
         worker_send_task_events=False,
         task_send_sent_event=False,
+        broker_transport="app.wake_transport:Transport",
         broker_transport_options={
-            # Longer than any task: with early acknowledgement only a broker connection lost in mid-fetch leaves
-            # something unacknowledged, and the sweeper is faster than any redelivery.
-            "visibility_timeout": 3600,
             # redis-py 8 allows 100 connections by default, and raises when they are taken.
             "max_connections": 1000,
             # A half-open connection after a network fault consumes nothing for ever (celery#8091, #10205).

@@ -10,6 +10,17 @@ RUNNER_LIVES = "stopped_at IS NULL AND heartbeat_at > now() - interval '45 secon
 # Somewhere lives a runner that can run it: a wake for nobody would lie in its queue for ever.
 OFFERED = f"EXISTS (SELECT 1 FROM runner WHERE {RUNNER_LIVES} AND runtimes @> to_jsonb({{sandbox}}.runtime))"
 
+FREE_SLOT = "n <= :max_concurrent AND (held_until IS NULL OR held_until < now())"
+
+# Who waited longest. Its wake was taken while no slot was free, or is still on its way.
+STARVED = f"""
+    (SELECT jsonb_build_object('id', id, 'runtime', runtime, 'workspace', workspace_id) FROM sandbox AS starved
+        WHERE starved.wake_at <= now() AND {FREE} AND NOT starved.id = ANY(CAST(:tried AS uuid[]))
+            AND {OFFERED.format(sandbox="starved")}
+        ORDER BY wake_at LIMIT 1) AS starved"""
+
+FIND_STARVED = f"SELECT {STARVED} WHERE EXISTS (SELECT 1 FROM slot WHERE {FREE_SLOT})"
+
 # Of the sandbox `box`: the runner that has it, if that lives.
 LIVE_RUNNER = f"(SELECT id FROM runner WHERE runner.id = box.runner_id AND {RUNNER_LIVES})"
 
@@ -24,10 +35,10 @@ def use_sandbox(source: str) -> str:
 
 
 # A free slot for each call of the fleet's limit; none may be begun before what a dead runner left running is settled.
-BEGIN_CALLS = """
+BEGIN_CALLS = f"""
     , seats AS (
         SELECT n, row_number() OVER (ORDER BY n) AS place FROM (
-            SELECT n FROM slot WHERE n <= :max_concurrent AND (held_until IS NULL OR held_until < now())
+            SELECT n FROM slot WHERE {FREE_SLOT}
             ORDER BY n LIMIT :side_by_side FOR UPDATE SKIP LOCKED) AS free
     ), wanted AS (
         SELECT id, row_number() OVER (ORDER BY created_at, ordinal) AS place FROM call
@@ -58,7 +69,7 @@ TAKE_AND_BEGIN = f"""
     WITH lane AS (
         UPDATE sandbox SET {TAKE}, runner_id = :runner, last_used_at = now(),
             workspace_id = coalesce(CAST(:workspace AS text), workspace_id)
-        WHERE id = :sandbox AND {FREE} AND wake_at <= now()
+        WHERE id = :sandbox AND {FREE} AND wake_at <= now() AND EXISTS (SELECT 1 FROM slot WHERE {FREE_SLOT})
             AND (CAST(:workspace AS text) IS NULL OR workspace_id IS NULL OR workspace_id = :workspace OR NOT EXISTS (
                 SELECT 1 FROM runner WHERE runner.workspace_id = sandbox.workspace_id AND {RUNNER_LIVES}))
         RETURNING id, lease_token, runtime, scope_key, generation
@@ -113,10 +124,7 @@ FINISH = f"""
     ) {AFTERWARDS}
     SELECT lane.generation, lane.lease_until IS NULL AS released,
         (SELECT jsonb_agg(thread_id) FROM counted WHERE open_calls <= 0) AS threads,
-        (SELECT jsonb_build_object('id', id, 'runtime', runtime) FROM sandbox AS starved
-            WHERE starved.wake_at < now() - interval '100 milliseconds' AND {FREE} AND starved.id <> :sandbox
-                AND {OFFERED.format(sandbox="starved")}
-            ORDER BY wake_at LIMIT 1) AS starved
+        {STARVED}
     FROM lane"""
 
 SETTLE = f"""

@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 
 from app import calls
-from app.calls import Begun, Claim, Ended, Finished, Place
+from app.calls import Begun, Claim, Ended, Finished, Place, Starved
 from app.db import Database
 from app.errors import HeyfleetError, LeaseLost
 from app.hosting.operations import Done, Limits, operate
@@ -43,23 +43,43 @@ class Host:
 
 
 def work(host: Host, runtime: str, sandbox: UUID) -> None:
-    """Take the sandbox's lane and run its calls; returns when none is left to begin."""
+    """Take the sandbox's lane and run its calls, and then those of the sandboxes that waited for a slot.
+
+    Here and now rather than through the queue: while more sandboxes have work than there are slots, no slot is to be
+    idle for as long as a wake takes.
+    """
+    tried = {sandbox}
+    waiting = work_on(host, runtime, sandbox)
+    while waiting and not host.draining.is_set():
+        here = waiting.runtime in host.runtimes
+        place = host.place(waiting.runtime if here else runtime)
+        if not here or waiting.workspace not in (None, place.workspace):
+            host.wakes.sandbox(waiting.id, waiting.runtime)
+            return
+        tried.add(waiting.id)
+        # Where another was faster, the next one.
+        waiting = work_on(host, waiting.runtime, waiting.id) or calls.starved(host.db, place, tried)
+
+
+def work_on(host: Host, runtime: str, sandbox: UUID) -> Starved | None:
+    """Work one sandbox's lane. Returns another sandbox that has calls, if the last calls' end showed one."""
     place = host.place(runtime)
     asked_at = time.monotonic()
     generation = host.warm.generation(sandbox)
     claim = calls.take(host.db, sandbox, place, owner=host.keeper.owner, warm_generation=generation)
     if claim is None:
-        return
+        return None
     lease = host.keeper.hold("sandbox", sandbox, claim.token, asked_at)
     try:
-        work_lane(host, sandbox, claim, place, lease)
+        return work_lane(host, sandbox, claim, place, lease)
     except LeaseLost as error:
         log.warning("lane_lost", error=error.message)
+        return None
     finally:
         host.keeper.drop(lease)
 
 
-def work_lane(host: Host, sandbox: UUID, claim: Claim, place: Place, lease: Lease) -> None:
+def work_lane(host: Host, sandbox: UUID, claim: Claim, place: Place, lease: Lease) -> Starved | None:
     if claim.orphans:
         for thread in calls.settle(host.db, sandbox, claim):
             host.wakes.thread(thread)
@@ -68,17 +88,21 @@ def work_lane(host: Host, sandbox: UUID, claim: Claim, place: Place, lease: Leas
     while claim.calls:
         lease.turns = {call.turn for call in claim.calls}
         lease.calls = [call.id for call in claim.calls]
-        if run_batch(host, sandbox, claim, lease):
-            return
+        finished = run_batch(host, sandbox, claim, lease)
+        for thread in finished.threads:
+            host.wakes.thread(thread)
+        if finished.released:
+            return finished.starved
         if host.draining.is_set():
             break
         generation = host.warm.generation(sandbox)
         claim = calls.begin_more(host.db, sandbox, claim.token, place, warm_generation=generation)
     calls.give_back(host.db, sandbox, claim)
+    return None
 
 
-def run_batch(host: Host, sandbox: UUID, claim: Claim, lease: Lease) -> bool:
-    """Run the claimed calls and commit their ends together. True once the lane is given back."""
+def run_batch(host: Host, sandbox: UUID, claim: Claim, lease: Lease) -> Finished:
+    """Run the claimed calls and commit their ends together."""
     try:
         opened = host.warm.take(
             sandbox, claim.generation, lambda: host.runtimes[claim.runtime].open(claim.scope_key, claim.snapshot)
@@ -88,7 +112,7 @@ def run_batch(host: Host, sandbox: UUID, claim: Claim, lease: Lease) -> bool:
         failed = [
             Ended(call, CallState.FAILED, f"The sandbox can't be opened: {error.message}") for call in claim.calls
         ]
-        return told(host, calls.finish(host.db, sandbox, claim, failed, lease, snapshot=None))
+        return calls.finish(host.db, sandbox, claim, failed, lease, snapshot=None)
     try:
         done = run_side_by_side(host, claim, opened, lease)
         snapshot = opened.snapshot_if_changed() if any(changed for _, changed in done) else None
@@ -100,16 +124,7 @@ def run_batch(host: Host, sandbox: UUID, claim: Claim, lease: Lease) -> bool:
         raise
     opened.generation = finished.generation
     host.warm.keep(sandbox, opened)
-    return told(host, finished)
-
-
-def told(host: Host, finished: Finished) -> bool:
-    """Wake whoever waited for this. True once the lane is given back."""
-    for thread in finished.threads:
-        host.wakes.thread(thread)
-    if finished.starved:
-        host.wakes.sandbox(finished.starved["id"], finished.starved["runtime"])
-    return finished.released
+    return finished
 
 
 def run_side_by_side(host: Host, claim: Claim, opened: Open, lease: Lease) -> list[tuple[Ended, bool]]:

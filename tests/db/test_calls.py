@@ -132,16 +132,37 @@ def test_no_call_begins_without_a_slot(worker: Make, runner: Make, db: Database,
     assert results(db)[1] == ("done", "two")
 
 
-def test_a_freed_slot_wakes_who_starves_for_one(worker: Make, runner: Make, db: Database, redis_url: str) -> None:
+def test_a_freed_slot_goes_to_who_waits_longest(worker: Make, runner: Make, db: Database) -> None:
+    """At once, and without a wake: theirs were taken while no slot was free."""
+    sandboxes = [asked(worker, name, thread=name)[1] for name in ("a", "b", "c")]
+    r: Runner = runner(slots=1)
+    ran: list[str] = []
+    r.runtime.on_exec = lambda command, _: ran.append(command)
+    r.work(sandboxes[2])
+    assert ran == ["c", "a", "b"]
+
+
+def test_a_freed_slot_is_offered_until_somebody_takes_it(worker: Make, runner: Make, db: Database) -> None:
+    """Two that are done at once look at the same sandbox: who comes second takes the next one."""
+    first, second, third = (asked(worker, name, thread=name)[1] for name in ("a", "b", "c"))
+    r, other = runner(slots=2), runner(runner_id="r2", slots=2)
+    r.runtime.on_exec = lambda *_: taken(other, second) and None
+    r.work(first)
+    assert value(db, "SELECT state FROM call WHERE sandbox_id = :id", id=third) == "done"
+
+
+def test_a_folders_sandbox_that_waited_is_woken_where_its_folder_is(
+    worker: Make, runner: Make, db: Database, redis_url: str
+) -> None:
     _, first = asked(worker, "one", thread="a")
     _, second = asked(worker, "two", thread="b")
-    r: Runner = runner(slots=1)
-    r.runtime.on_exec = lambda *_: (
-        db.rows("UPDATE sandbox SET wake_at = now() - interval '1 second' WHERE id = :id", id=second) and None
-    )
+    runner(runner_id="r2", workspace="theirs")
+    db.rows("UPDATE sandbox SET workspace_id = 'theirs' WHERE id = :id", id=second)
+    r: Runner = runner(workspace="ours")
     forget_wakes(redis_url)
     r.work(first)
     assert woken(redis_url, "runtime.virtual") == [str(second)]
+    assert value(db, "SELECT state FROM call WHERE sandbox_id = :id", id=second) == "queued"
 
 
 def test_the_limit_of_the_fleet_is_what_is_configured_not_what_slots_there_are(

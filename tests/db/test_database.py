@@ -113,8 +113,8 @@ def test_a_cut_connection_is_an_outage_and_the_next_statement_works(db: Database
 
 
 def test_no_free_connection_is_an_outage(database_url: str) -> None:
-    small = Database(database_url, name="small", pool_size=1)
-    with small.transaction(), small.transaction(), pytest.raises(Unavailable, match="no database connection is free"):
+    small = Database(database_url, name="small", pool_size=1, patience=0.1)
+    with small.transaction(), pytest.raises(Unavailable, match="no database connection is free"):
         small.rows("SELECT 1")
     assert small.rows("SELECT 1")
     small.close()

@@ -138,7 +138,15 @@ def finishing() -> dict[str, Any]:
 
 def ending() -> dict[str, Any]:
     result = json.dumps([{"id": str(CALL), "state": "done", "result": ""}])
-    return {"sandbox": SANDBOX, "changed": True, "snapshot": b"", "results": result, "files": "[]", "events": "[]"}
+    return {
+        "sandbox": SANDBOX,
+        "changed": True,
+        "snapshot": b"",
+        "results": result,
+        "files": "[]",
+        "events": "[]",
+        "tried": [SANDBOX],
+    }
 
 
 def sweeping(table: str) -> str:
@@ -163,6 +171,7 @@ STATEMENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "give a destination back": (deliveries.GIVE_BACK, taking(destination=THREAD)),
     "take a sandbox": (sandbox_lane.TAKE_AND_BEGIN, beginning()),
     "begin more calls": (sandbox_lane.BEGIN_MORE, beginning()),
+    "find who starves": (sandbox_lane.FIND_STARVED, {"max_concurrent": 12, "tried": [SANDBOX]}),
     "finish calls": (sandbox_lane.FINISH, taking(**ending())),
     "settle calls": (sandbox_lane.SETTLE, taking(sandbox=SANDBOX, text="t", events="[]")),
     "give a sandbox back": (sandbox_lane.GIVE_BACK, taking(sandbox=SANDBOX)),

@@ -102,6 +102,7 @@ def every_end_of_a_call(worker: Make, runner: Make, db: Database) -> None:
     ):
         if key.startswith("cancelled"):
             w.cancel(turn)
+    pump(w)
     expire(db, "sandbox", sandboxes["orphans"])
     r.work(sandboxes["orphans"])
     pump_one(w, "fails")
