@@ -17,8 +17,8 @@ TASKS_NO_TOOL = 1
 """Celery tasks of a turn: one wake of its thread; the reply is delivered in the same task."""
 TASKS_ONE_CALL = 3
 """The thread, its sandbox, and the thread again."""
-STATISTICS_SECONDS = 2.0
-"""Postgres's processes report what they did at most once a second."""
+STATISTICS_SECONDS = 11.0
+"""A process of Postgres that has nothing to do reports what it did after ten seconds."""
 COMMITS_NO_TOOL = 5
 """Accept, take, commit; take the destination, finish the delivery."""
 
