@@ -15,6 +15,7 @@ from tree_sitter import Language, Node, Parser
 
 from app.policy.places import is_device, is_network, is_root, is_system_file
 from app.policy.rules import WRITES_DEVICE, judge
+from app.policy.tables import PROGRAM_VARIABLES
 from app.policy.verdict import ALLOW, Verdict, ask, block, worst
 from app.policy.words import ANY, Word, source, words_of
 from app.policy.wrappers import ASSIGNMENT, RESERVED, Argv, Code, Inner, Stdin, Unclear, every_start, inner
@@ -73,6 +74,8 @@ def of_node(node: Node, folder: str, depth: int) -> Iterator[Verdict]:
             yield of_words(argv(node), stdin_of(node), folder, depth)
         case "file_redirect":
             yield of_redirect(node)
+        case "variable_assignment":
+            yield of_variable(source(node))
         case "function_definition":
             if is_bomb(node):
                 yield block("it starts itself again and again (a fork bomb)")
@@ -82,12 +85,21 @@ def of_node(node: Node, folder: str, depth: int) -> Iterator[Verdict]:
                 yield examine(re.sub(r"\\([`\\$])", r"\1", text[1:-1]), depth + 1)
 
 
+def of_variable(assignment: str) -> Verdict:
+    """`NAME=value`, before a command or by itself."""
+    name = assignment.partition("=")[0].rstrip("+")
+    return ask(f"{name} says which programs are run") if name in PROGRAM_VARIABLES else ALLOW
+
+
 def argv(command: Node) -> list[Word]:
     return [word for child in command.named_children if child.type not in NOT_WORDS for word in words_of(child)]
 
 
 def of_words(words: Sequence[Word], stdin: Stdin, folder: str, depth: int) -> Verdict:
-    words = list(dropwhile(lambda word: ASSIGNMENT.match(word.text), words))
+    given, words = words, list(dropwhile(lambda word: ASSIGNMENT.match(word.text), words))
+    for word in given[: len(given) - len(words)]:
+        if of_variable(word.text) is not ALLOW:
+            return worst([of_variable(word.text), of_words(words, stdin, folder, depth)])
     if not words:
         return ALLOW
     name = words[0]

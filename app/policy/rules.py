@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
 from app.policy.places import is_device, is_root, is_system_file
+from app.policy.scripts import of_script
 from app.policy.tables import (
     ALWAYS_ASK,
     ALWAYS_BLOCK,
     DELETES,
     FILE_SYSTEM,
     GIT_VALUED,
+    HARMLESS_GIT,
     PACKAGE_FILES,
     PACKAGE_MANAGERS,
     PACKAGE_QUERIES,
@@ -24,6 +27,8 @@ from app.policy.words import ANY, Word
 
 WIPES = "it would wipe the system or someone's home"
 WRITES_DEVICE = "it would write to a disk or a device"
+REMOTE_PATH = re.compile(r"[^/]*:|rsync://")
+LOADER = re.compile(r"ld(-linux.*|-musl.*|\.so.*)")
 DELETERS = frozenset(("-delete", "rm", "shred", "unlink"))
 NARROWING = frozenset(
     ("-name", "-iname", "-path", "-ipath", "-regex", "-size", "-mtime", "-mmin", "-newer", "-empty", "-user")
@@ -56,6 +61,11 @@ def judge(name: str, args: Sequence[Word], *, folder: str = "") -> Verdict:
         return kill(args)
     if name in RULES:
         return RULES[name](name, sorted_out(args), folder)
+    scripted = of_script(name, args)
+    if scripted is not ALLOW:
+        return scripted
+    if LOADER.fullmatch(name):
+        return ask(f"{name}: it runs any program")
     versionless = name.rstrip("0123456789.")
     if versionless == "python":
         return module(args)
@@ -115,8 +125,10 @@ def copy(name: str, options: Options, folder: str) -> Verdict:
         return block(f"{name}: {WRITES_DEVICE}")
     if name == "mv" and any(is_root(operand, folder=folder) for operand in options.operands[:-1]):
         return block(f"mv: {WIPES}")
-    if any(is_system_file(operand) for operand in written):
+    if any(is_system_file(operand) for operand in (options.operands if name == "mv" else written)):
         return ask(f"{name}: it changes a file of the system")
+    if name == "rsync" and (options.has("e", "rsh") or any(REMOTE_PATH.match(operand) for operand in options.operands)):
+        return ask("rsync: it works on another machine")
     return ALLOW
 
 
@@ -177,13 +189,15 @@ def by_subcommand(tool: str, args: Sequence[Word]) -> Verdict:
         option = rest.pop(0).text
         if tool == "git" and option in GIT_VALUED and rest:
             value = rest.pop(0)
-            if option == "-c" and ("!" in value.text or not value.known):
-                return ask("git: an alias of it may run a command")
+            if option == "-c" and (not value.known or not value.text.lower().startswith(HARMLESS_GIT)):
+                return ask("git: a setting of it may run a command")
     if rest and not rest[0].known:
         return ask(f"{tool}: what it is told to do is only known when it runs")
     verb = rest[0].text if rest else ""
     if tool in PACKAGE_MANAGERS:
         return ALLOW if not rest or verb in PACKAGE_QUERIES else ask(f"{tool} {verb}: {PACKAGE_MANAGERS[tool]}")
+    if tool == "git" and verb == "rebase" and sorted_out(rest[1:]).has("x", "exec"):
+        return ask("git rebase: it can run other commands")
     reason = SUBCOMMANDS[tool].get(verb, "")
     if reason == DELETES and not sorted_out(rest[1:]).has("f", "force"):
         return ALLOW

@@ -23,6 +23,7 @@ MACHINE = "it changes the machine or its users"
 OFF = "it turns the machine off"
 FILE_SYSTEM = "it makes a new file system over what is there"
 DELETES = "it deletes files without asking"
+RUNS = "it can run other commands"
 
 ALWAYS_BLOCK = {
     **told(OFF, "shutdown reboot halt poweroff"),
@@ -52,6 +53,7 @@ ALWAYS_ASK = {
     ),
     **told(INSTALLS, "npx bunx uvx pnpx cpan cpanm luarocks installer softwareupdate easy_install"),
     **told(PUBLISHES, "twine"),
+    **told(RUNS, "gdb lldb expect tclsh wish tmux screen socketpair start-stop-daemon dbus-run-session pkexec run0"),
     **told(
         MACHINE,
         "useradd userdel usermod groupadd groupdel groupmod adduser deluser passwd chpasswd visudo vipw mount umount",
@@ -77,7 +79,13 @@ JAVASCRIPT = {
 PYTHON = told(INSTALLS, "install uninstall download wheel run inject create update upgrade remove")
 
 SUBCOMMANDS: dict[str, dict[str, str]] = {
-    "git": {"push": "it publishes commits", "send-email": PUBLISHES, "clean": DELETES},
+    "git": {
+        "push": "it publishes commits",
+        "send-email": PUBLISHES,
+        "clean": DELETES,
+        **told(NETWORK, "clone fetch pull ls-remote submodule remote-http remote-https archive svn"),
+        **told(RUNS, "bisect filter-branch difftool mergetool config"),
+    },
     **dict.fromkeys(("npm", "pnpm", "bun"), JAVASCRIPT),
     "yarn": {**JAVASCRIPT, **told(INSTALLS, "global"), "": INSTALLS, "npm": PUBLISHES},
     **dict.fromkeys(("pip", "pipx", "conda", "mamba", "micromamba"), PYTHON),
@@ -98,3 +106,14 @@ SUBCOMMANDS: dict[str, dict[str, str]] = {
 }
 GIT_VALUED = frozenset(("-c", "-C", "--git-dir", "--work-tree", "--namespace", "--exec-path", "--super-prefix"))
 """Options of git whose value is the next word."""
+HARMLESS_GIT = ("user.", "color.", "advice.", "init.", "core.quotepath", "core.autocrlf", "log.", "column.")
+"""Settings of git that name no program."""
+
+PROGRAM_VARIABLES = frozenset(
+    named(
+        "LD_PRELOAD LD_LIBRARY_PATH LD_AUDIT DYLD_INSERT_LIBRARIES BASH_ENV ENV PROMPT_COMMAND PATH SHELLOPTS BASHOPTS",
+        "GIT_SSH GIT_SSH_COMMAND GIT_EXTERNAL_DIFF GIT_PAGER GIT_EDITOR GIT_ASKPASS GIT_PROXY_COMMAND PYTHONSTARTUP",
+        "PERL5OPT PERL5LIB RUBYOPT NODE_OPTIONS EDITOR VISUAL PAGER BROWSER LESSOPEN MANPAGER PS4",
+    )
+)
+"""Variables that say which programs are run in a command's place or beside it."""

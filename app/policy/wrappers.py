@@ -76,7 +76,8 @@ WRAPPERS = {
     "command": Wrapper("p"), "builtin": Wrapper(), "exec": Wrapper("cl", "a"), "busybox": Wrapper(),
     "toybox": Wrapper(), "flock": Wrapper("sxuno", "wE", "shared exclusive unlock nonblock close", "timeout", before=1),
     "strace": Wrapper("fqtTv", "eops"), "caffeinate": Wrapper("dimsu", "tw"), "taskset": Wrapper("a", "c", before=1),
-    "ltrace": Wrapper("fSt", "eop"), "eatmydata": Wrapper(), "fakeroot": Wrapper(), "setarch": Wrapper("R", before=1),
+    "ltrace": Wrapper("fSt", "eop"), "eatmydata": Wrapper(), "fakeroot": Wrapper(),
+    "chrt": Wrapper("abdfiomprRv", "TPD", before=1), "setarch": Wrapper("R", before=1),
 }  # fmt: skip
 
 WATCH = Wrapper(
