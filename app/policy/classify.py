@@ -28,6 +28,8 @@ DEEPEST = 8
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 JOINED = re.compile(r"(?<=[^\s\\])\\\n(?=\S)")
 WRITES = frozenset((">", ">>", ">|", "&>", "&>>", "<>", ">&"))
+QUOTED = re.compile(r"['\"\\]")
+SUBSTITUTION = re.compile(r"(?<!\\)(?:`|\$\()")
 NOT_WORDS = frozenset(("file_redirect", "herestring_redirect", "heredoc_redirect", "variable_assignment"))
 
 
@@ -74,6 +76,9 @@ def of_node(node: Node, folder: str, depth: int) -> Iterator[Verdict]:
             yield of_words(argv(node), stdin_of(node), folder, depth)
         case "file_redirect":
             yield of_redirect(node)
+        case "heredoc_redirect":
+            if substitutes_unseen(node):
+                yield ask("a here-document of it runs commands")
         case "variable_assignment":
             yield of_variable(source(node))
         case "function_definition":
@@ -83,6 +88,22 @@ def of_node(node: Node, folder: str, depth: int) -> Iterator[Verdict]:
             text = source(node)
             if text.startswith("`") and "\\" in text:
                 yield examine(re.sub(r"\\([`\\$])", r"\1", text[1:-1]), depth + 1)
+
+
+def substitutes_unseen(redirect: Node) -> bool:
+    """Whether a here-document has substitutions that the parser takes for text: backquotes, and any after `<<-`."""
+    start = next((child for child in redirect.children if child.type == "heredoc_start"), None)
+    if start is None or QUOTED.search(source(start)):
+        return False
+    for body in redirect.children:
+        if body.type == "heredoc_body":
+            seen = [source(child) for child in body.children if child.type != "heredoc_content"]
+            text = source(body)
+            for found in seen:
+                text = text.replace(found, "", 1)
+            if SUBSTITUTION.search(text):
+                return True
+    return False
 
 
 def of_variable(assignment: str) -> Verdict:

@@ -181,7 +181,8 @@ def handed_over(name: str, args: Sequence[Word]) -> list[Inner]:
         case "eval":
             return [code(name, args)]
         case "trap":
-            return [code(name, args[:1])] if len(args) > 1 and args[0].text not in ("-", "") else []
+            words = args[1:] if args[:1] and args[0].text == "--" else args
+            return [code(name, words[:1])] if len(words) > 1 and words[0].text not in ("-", "") else []
         case "alias":
             return [code(name, [Word(arg.text.partition("=")[2])]) for arg in args if "=" in arg.text]
         case "watch":
