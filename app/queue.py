@@ -66,7 +66,6 @@ def make_app(redis_url: str, *, socket_timeout: float = 30.0) -> Celery:
         # https://flower.readthedocs.io/en/latest/config.html#enable-events
         worker_send_task_events=False,
         task_send_sent_event=False,
-        broker_transport="app.wake_transport:Transport",
         broker_transport_options={
             # redis-py 8 allows 100 connections by default, and raises when they are taken.
             "max_connections": 1000,

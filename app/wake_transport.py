@@ -6,6 +6,9 @@ from typing import Any
 
 from kombu.transport import redis
 
+WAKE_TRANSPORT = "app.wake_transport:Transport"
+"""For Celery's `broker_transport`."""
+
 
 class Forgetting(redis.QoS):
     """Acknowledgement that needs no Redis command, where kombu's own takes four for each message.

@@ -12,6 +12,7 @@ from celery import Celery, signals
 from celery.exceptions import SecurityWarning
 
 from app.errors import Transient
+from app.wake_transport import WAKE_TRANSPORT
 
 log = structlog.get_logger()
 
@@ -25,6 +26,8 @@ def run_celery(app: Celery, *, name: str, queues: Sequence[str], threads: int) -
     def keep_ours(**_: object) -> None:
         log.debug("celery_logging_left_alone")
 
+    # Only where messages are fetched: Flower knows what it may show by the name of the transport.
+    app.conf.broker_transport = WAKE_TRANSPORT
     # Celery warns of root because pickled messages could run anything; ours are JSON only.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     worker = app.Worker(
