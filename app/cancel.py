@@ -8,13 +8,16 @@ from app.audit import encoded, event, insert_events
 from app.db import Database
 from app.states import OPEN_TURNS, sql_list
 
+# Who cancels a message that a running turn has taken in means that turn.
 CANCEL = f"""
-    WITH rung AS (
+    WITH asked AS (
+        SELECT id, thread_id FROM turn WHERE id = (SELECT coalesce(absorbed_by, id) FROM turn WHERE id = :turn)
+    ), rung AS (
         UPDATE thread SET version = version + 1, wake_at = now()
-        WHERE id = (SELECT thread_id FROM turn WHERE id = :turn) RETURNING id
+        WHERE id = (SELECT thread_id FROM asked) RETURNING id
     ), flagged AS (
-        UPDATE turn SET cancel_by = :who FROM rung
-        WHERE turn.id = :turn AND turn.state IN ({sql_list(OPEN_TURNS)}) AND turn.cancel_by IS NULL
+        UPDATE turn SET cancel_by = :who FROM rung, asked
+        WHERE turn.id = asked.id AND turn.state IN ({sql_list(OPEN_TURNS)}) AND turn.cancel_by IS NULL
         RETURNING turn.thread_id, turn.trace
     ), noted AS ({insert_events("flagged", thread="flagged.thread_id").replace("e.trace", "flagged.trace", 1)})
     SELECT thread_id FROM flagged"""
@@ -23,5 +26,7 @@ CANCEL = f"""
 def cancel(db: Database, turn: UUID, who: str) -> UUID | None:
     """Flag an unfinished turn; its thread, to be woken. None where it is finished, flagged already or unknown."""
     noted = event("cancel_requested", trace="", turn=turn, by=who)
-    row = db.one(CANCEL, turn=turn, who=who, events=encoded([noted]))
+    params = {"turn": turn, "who": who, "events": encoded([noted])}
+    # Once more where nothing was flagged: it may have been taken in by a running turn in that very moment.
+    row = db.one(CANCEL, params) or db.one(CANCEL, params)
     return row.thread_id if row else None

@@ -37,16 +37,18 @@ COMMIT = f"""
                 ELSE now() + make_interval(secs => CAST(:wake_in AS float)) END
         WHERE id = :thread AND lease_token = :token
         RETURNING id, version, wake_at <= now() AS more
-    ), worked AS (
-        UPDATE turn SET state = :state, step_count = :step_count, open_calls = :open_calls,
-            failed_attempts = :failed_attempts, worked_ms = :worked_ms,
-            retry_at = now() + make_interval(secs => CAST(:wake_in AS float)),
-            answer = :answer, error = :error, finished_at = CASE WHEN :final THEN now() END
-        FROM lane WHERE turn.id = :turn
     ), absorbed AS (
         UPDATE turn SET state = 'done', absorbed_by = :turn, started_at = now(), finished_at = now()
         FROM lane
         WHERE turn.thread_id = :thread AND turn.id = ANY(CAST(:absorbed AS uuid[])) AND turn.state = 'queued'
+        RETURNING turn.cancel_by
+    ), worked AS (
+        UPDATE turn SET state = :state, step_count = :step_count, open_calls = :open_calls,
+            failed_attempts = :failed_attempts, worked_ms = :worked_ms,
+            retry_at = now() + make_interval(secs => CAST(:wake_in AS float)),
+            answer = :answer, error = :error, finished_at = CASE WHEN :final THEN now() END,
+            cancel_by = coalesce(turn.cancel_by, (SELECT max(cancel_by) FROM absorbed))
+        FROM lane WHERE turn.id = :turn
     ), dropped AS (
         UPDATE call SET finished_at = now(), state = CASE WHEN state = 'queued' THEN 'cancelled' ELSE 'interrupted' END
         FROM lane WHERE :final AND call.turn_id = :turn

@@ -347,6 +347,35 @@ def test_a_cancellation_that_comes_during_a_step_is_acted_on_at_once(worker: Mak
     assert turns(db) == [("cancelled", "Cancelled by eve.")]
 
 
+@pytest.mark.parametrize("when", ["while the model is asked", "afterwards"])
+def test_who_cancels_a_message_that_was_taken_in_cancels_the_turn(
+    worker: Make, runner: Make, db: Database, when: str
+) -> None:
+    w: Worker = worker(model=ScriptedModel([bash("one")]))
+    r = runner()
+    accepted = w.say("do it")
+    w.advance(accepted.thread_id)
+    steer = w.say("and this")
+    r.work(value(db, "SELECT id FROM sandbox"))
+
+    def cancel_and_go_on(*_: Any) -> Any:
+        if when.startswith("while"):
+            assert w.cancel(steer.turn_id) == accepted.thread_id
+        return [bash("two")]
+
+    w.model.script = [cancel_and_go_on]
+    w.advance(accepted.thread_id)
+    assert value(db, "SELECT absorbed_by FROM turn WHERE id = :id", id=steer.turn_id) == accepted.turn_id
+    if when == "afterwards":
+        assert w.cancel(steer.turn_id) == accepted.thread_id
+    w.advance(accepted.thread_id)
+    assert value(db, "SELECT state FROM turn WHERE id = :id", id=accepted.turn_id) == "cancelled"
+    assert value(db, "SELECT cancel_by FROM turn WHERE id = :id", id=accepted.turn_id) == "eve"
+    assert w.cancel(steer.turn_id) is None, "it has ended"
+    pump(w, r)
+    assert_settled(db)
+
+
 @pytest.mark.parametrize("at", ["queued", "waiting for a call", "waiting for a retry"])
 def test_cancelling_a_turn_that_nobody_works_on(worker: Make, runner: Make, db: Database, at: str) -> None:
     scripts: dict[str, list[Any]] = {
