@@ -91,6 +91,8 @@ class Starved:
     id: UUID
     runtime: str
     workspace: str | None
+    runner: str | None
+    """The live runner that its files tie it to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ def finish(
 
 
 def starved(db: Database, place: Place, tried: Collection[UUID]) -> Starved | None:
-    """The sandbox that has waited longest, but for those `tried`; None where no slot is free for it."""
+    """The sandbox that was woken first, but for those `tried`; None where no slot is free for it."""
     row = db.one(FIND_STARVED, max_concurrent=place.max_concurrent, tried=list(tried))
     return starved_of(row) if row else None
 
@@ -219,7 +221,7 @@ def claim_of(row: Row[Any]) -> Claim:
 
 def starved_of(row: Row[Any]) -> Starved | None:
     found = row.starved
-    return Starved(UUID(found["id"]), found["runtime"], found["workspace"]) if found else None
+    return Starved(UUID(found["id"]), found["runtime"], found["workspace"], found["runner"]) if found else None
 
 
 def uuids(values: Sequence[str] | None) -> list[UUID]:

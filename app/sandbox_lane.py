@@ -12,9 +12,16 @@ OFFERED = f"EXISTS (SELECT 1 FROM runner WHERE {RUNNER_LIVES} AND runtimes @> to
 
 FREE_SLOT = "n <= :max_concurrent AND (held_until IS NULL OR held_until < now())"
 
-# Who waited longest. Its wake was taken while no slot was free, or is still on its way.
+# Of a sandbox: the live runner that its files tie it to.
+TIED_TO = f"""
+    (SELECT runner.id FROM runner WHERE runner.workspace_id = {{sandbox}}.workspace_id AND {RUNNER_LIVES}
+        ORDER BY runner.id = {{sandbox}}.runner_id DESC NULLS LAST LIMIT 1)"""
+
+# The sandbox that was woken first. Its wake was taken while no slot was free, or is still on its way.
 STARVED = f"""
-    (SELECT jsonb_build_object('id', id, 'runtime', runtime, 'workspace', workspace_id) FROM sandbox AS starved
+    (SELECT jsonb_build_object('id', id, 'runtime', runtime, 'workspace', workspace_id,
+            'runner', {TIED_TO.format(sandbox="starved")})
+        FROM sandbox AS starved
         WHERE starved.wake_at <= now() AND {FREE} AND NOT starved.id = ANY(CAST(:tried AS uuid[]))
             AND {OFFERED.format(sandbox="starved")}
         ORDER BY wake_at LIMIT 1) AS starved"""
@@ -64,12 +71,15 @@ BEGIN_CALLS = f"""
         EXISTS (SELECT 1 FROM call WHERE sandbox_id = :sandbox AND state = 'running') AS orphans
     FROM lane JOIN sandbox ON sandbox.id = lane.id"""
 
+# Without a free slot there is nothing to take it for, unless a dead runner's calls are to be settled.
 # A sandbox whose files are in a folder goes to runners that have the folder, as long as one of them lives.
 TAKE_AND_BEGIN = f"""
     WITH lane AS (
         UPDATE sandbox SET {TAKE}, runner_id = :runner, last_used_at = now(),
             workspace_id = coalesce(CAST(:workspace AS text), workspace_id)
-        WHERE id = :sandbox AND {FREE} AND wake_at <= now() AND EXISTS (SELECT 1 FROM slot WHERE {FREE_SLOT})
+        WHERE id = :sandbox AND {FREE} AND wake_at <= now()
+            AND (EXISTS (SELECT 1 FROM slot WHERE {FREE_SLOT})
+                OR EXISTS (SELECT 1 FROM call WHERE sandbox_id = :sandbox AND state = 'running'))
             AND (CAST(:workspace AS text) IS NULL OR workspace_id IS NULL OR workspace_id = :workspace OR NOT EXISTS (
                 SELECT 1 FROM runner WHERE runner.workspace_id = sandbox.workspace_id AND {RUNNER_LIVES}))
         RETURNING id, lease_token, runtime, scope_key, generation

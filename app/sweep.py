@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -12,7 +13,7 @@ from app.db import Database
 from app.errors import HeyfleetError
 from app.leases import FREE, TAKE, Keeper, Lease
 from app.queue import Wakes
-from app.sandbox_lane import OFFERED
+from app.sandbox_lane import OFFERED, TIED_TO
 
 log = structlog.get_logger()
 
@@ -87,8 +88,9 @@ class Sweeper:
             woken += self.wakes.thread(lane[0])
         for lane in self._found("destination", "NULL", lease):
             woken += self.wakes.destination(lane[0])
-        for lane in self._found("sandbox", "runtime", lease):
-            woken += self.wakes.sandbox(lane[0], lane[1])
+        queue = f"ARRAY[runtime, {TIED_TO.format(sandbox='lane')}]"
+        for lane in self._found("sandbox", queue, lease):
+            woken += self.wakes.sandbox(lane[0], *lane[1])
         if woken:
             log.info("lanes_woken", lanes=woken)
         return woken
@@ -106,7 +108,7 @@ class Sweeper:
             self._lease = self.keeper.hold("role", "sweeper", row.lease_token, asked_at)
         return self._lease
 
-    def _found(self, table: str, queue: str, lease: Lease) -> list[tuple[UUID, str]]:
+    def _found(self, table: str, queue: str, lease: Lease) -> list[tuple[UUID, Any]]:
         can = OFFERED.format(sandbox="sandbox") if table == "sandbox" else "true"
         statement = FIND.format(table=table, queue=queue, fence=FENCE, can=can)
         rows = self.db.rows(statement, token=lease.token, grace=min(GRACE, self.every), most=MOST)

@@ -26,8 +26,7 @@ def run_celery(app: Celery, *, name: str, queues: Sequence[str], threads: int) -
     def keep_ours(**_: object) -> None:
         log.debug("celery_logging_left_alone")
 
-    # Only where messages are fetched: Flower knows what it may show by the name of the transport.
-    app.conf.broker_transport = WAKE_TRANSPORT
+    choose_transport(app)
     # Celery warns of root because pickled messages could run anything; ours are JSON only.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     worker = app.Worker(
@@ -45,3 +44,12 @@ def run_celery(app: Celery, *, name: str, queues: Sequence[str], threads: int) -
     worker.start()
     if worker.exitcode:
         raise Transient(f"the Celery worker ended with {worker.exitcode}")
+
+
+def choose_transport(app: Celery) -> None:
+    """Only where messages are fetched: Flower knows what it may show by the name of the transport.
+
+    With TLS kombu's own, whose name is what switches TLS on.
+    """
+    if not app.conf.broker_url.startswith("rediss:"):
+        app.conf.broker_transport = WAKE_TRANSPORT

@@ -27,7 +27,7 @@ LOOK_EVERY = 0.1
 SLOW_AFTER = 15.0
 
 CALLS = """
-    SELECT id, tool, args, state FROM call WHERE turn_id = :turn ORDER BY created_at, ordinal"""
+    SELECT id, tool, args, state FROM call WHERE turn_id = :turn AND parent_id IS NULL ORDER BY created_at, ordinal"""
 ENDED = """
     SELECT coalesce(host.state, turn.state) AS state, coalesce(host.answer, turn.answer) AS answer
     FROM turn LEFT JOIN turn AS host ON host.id = turn.absorbed_by WHERE turn.id = :turn"""

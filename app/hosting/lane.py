@@ -51,14 +51,16 @@ def work(host: Host, runtime: str, sandbox: UUID) -> None:
     tried = {sandbox}
     waiting = work_on(host, runtime, sandbox)
     while waiting and not host.draining.is_set():
-        here = waiting.runtime in host.runtimes
-        place = host.place(waiting.runtime if here else runtime)
-        if not here or waiting.workspace not in (None, place.workspace):
-            host.wakes.sandbox(waiting.id, waiting.runtime)
-            return
         tried.add(waiting.id)
-        # Where another was faster, the next one.
-        waiting = work_on(host, waiting.runtime, waiting.id) or calls.starved(host.db, place, tried)
+        place = host.place(runtime)
+        if waiting.runtime in host.runtimes:
+            place = host.place(waiting.runtime)
+            if waiting.workspace in (None, place.workspace) or waiting.runner is None:
+                # Where another was faster, the next one.
+                waiting = work_on(host, waiting.runtime, waiting.id) or calls.starved(host.db, place, tried)
+                continue
+        host.wakes.sandbox(waiting.id, waiting.runtime, waiting.runner)
+        waiting = calls.starved(host.db, place, tried)
 
 
 def work_on(host: Host, runtime: str, sandbox: UUID) -> Starved | None:

@@ -25,6 +25,8 @@ __all__ = ["Verdict", "classify"]
 UNSURE = ask("it can't be parsed")
 LONGEST = 100_000
 DEEPEST = 8
+MOST_STARTS, DEEPEST_STARTS = 64, 2
+"""How many words may each be a command's beginning, and in how many layers: their number is taken to that power."""
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 JOINED = re.compile(r"(?<=[^\s\\])\\\n(?=\S)")
 WRITES = frozenset((">", ">>", ">|", "&>", "&>>", "<>", ">&"))
@@ -124,14 +126,14 @@ def of_words(words: Sequence[Word], stdin: Stdin, folder: str, depth: int) -> Ve
     if not words:
         return ALLOW
     name = words[0]
-    if name.text in RESERVED:
-        # After `time` and its like the parser takes bash's own syntax for words, and may be wrong about what follows.
-        starts = every_start(words[1:])
-        return worst([UNSURE, *(of_inner(found, stdin, folder, depth) for found in starts)])
-    if not name.known or name.pattern or not name.text:
-        return ask("the name of a command is only known when it runs")
     if depth > DEEPEST:
         return ask("it is nested too deep to be looked at")
+    if name.text in RESERVED:
+        # After `time` and its like the parser takes bash's own syntax for words, and may be wrong about what follows.
+        starts = every_start(words[1:])[:MOST_STARTS] if depth < DEEPEST_STARTS else []
+        return worst([UNSURE, *(of_inner(found, stdin, folder, depth + 1) for found in starts)])
+    if not name.known or name.pattern or not name.text:
+        return ask("the name of a command is only known when it runs")
     program, args = posixpath.basename(name.text), words[1:]
     own = judge(program, args, folder=folder)
     return worst([own, *(of_inner(found, stdin, folder, depth + 1) for found in inner(program, args, stdin))])

@@ -187,6 +187,8 @@ def by_subcommand(tool: str, args: Sequence[Word]) -> Verdict:
     rest = list(args)
     while rest and rest[0].text.startswith("-"):
         option = rest.pop(0).text
+        if tool == "git" and option.startswith(("--exec-path=", "--config-env")):
+            return ask("git: a setting of it may run a command")
         if tool == "git" and option in GIT_VALUED and rest:
             value = rest.pop(0)
             if option == "-c" and (not value.known or not value.text.lower().startswith(HARMLESS_GIT)):

@@ -123,7 +123,7 @@ def wrapped(name: str, wrapper: Wrapper, args: Sequence[Word]) -> list[Inner]:
 
 def every_start(words: Sequence[Word]) -> list[Inner]:
     """Where the parser takes bash's own syntax for words, whichever may be a command is looked at."""
-    return [Argv(words[start:]) for start in range(len(words)) if words[start].text not in ("}", "in")]
+    return [Argv(words[start:]) for start in range(len(words)) if words[start].text not in {"in", *RESERVED}]
 
 
 def after_options(name: str, wrapper: Wrapper, args: Sequence[Word]) -> tuple[list[Word], str] | Unclear:

@@ -47,7 +47,7 @@ def run(asked: dict[str, Any], fds: list[int], control: socket.socket, woken: in
         for fd in fds:
             os.close(fd)
     status, crowded = watch(command, control, woken, asked["max_processes"])
-    left, found = end_tree(command, woken)
+    left, found = end_tree(command, woken, reaped=status is not None)
     return {"status": found if status is None else status, "crowded": crowded, "left": left, "failed": ""}
 
 

@@ -14,8 +14,10 @@ from collections.abc import Iterable, Iterator
 
 LINUX = sys.platform == "linux"
 PR_SET_CHILD_SUBREAPER = 36
-GIVE_UP_SECONDS = 5.0
-"""After so long without one more that ended: what is left can't be ended, since it changed its user or hangs."""
+GIVE_UP_SECONDS = 6.0
+"""What is left after so long can't be ended, since it changed its user or hangs."""
+KILL_SECONDS = 0.01
+"""Between two looks for what is left, whatever else ends meanwhile."""
 URGENT = -20
 
 
@@ -53,25 +55,29 @@ def reaped(command: int) -> int | None:
     return found
 
 
-def end_tree(command: int, woken: int) -> tuple[int, int | None]:
-    """Kill and reap until no child is left: how many could not be ended, and the command's exit code if it came now."""
+def end_tree(command: int, woken: int, *, reaped: bool = False) -> tuple[int, int | None]:
+    """Kill and reap until no child is left: how many could not be ended, and the command's exit code if it came now.
+
+    `reaped`: the command's own end was seen already, so that its number may be somebody else's by now.
+    """
     found = None
-    give_up_at = time.monotonic() + GIVE_UP_SECONDS
-    # The group at once, before anything is looked at: what forks faster than it is found can't outrun that.
-    kill_group(command)
-    while time.monotonic() < give_up_at:
+    if not reaped or not LINUX:
+        # The group at once, before anything is looked at: what forks faster than it is found can't outrun that.
+        kill_group(command)
+    give_up_at, kill_at = time.monotonic() + GIVE_UP_SECONDS, 0.0
+    while (now := time.monotonic()) < give_up_at:
+        if now >= kill_at:
+            kill_all(below(os.getpid()))
+            kill_at = time.monotonic() + KILL_SECONDS
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
             return 0, found
         if pid == command:
             found = os.waitstatus_to_exitcode(status)
-        if pid:
-            give_up_at = time.monotonic() + GIVE_UP_SECONDS
-            continue
-        kill_all(below(os.getpid()))
-        select.select([woken], [], [], 0.01)
-        drain(woken)
+        if pid == 0:
+            select.select([woken], [], [], KILL_SECONDS)
+            drain(woken)
     return len(descendants(os.getpid())), found
 
 

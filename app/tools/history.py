@@ -19,7 +19,7 @@ SEARCH = """
         UNION ALL
         SELECT call.id, call.created_at, call.tool, call.args::text || ' returned ' || coalesce(call.result, '')
         FROM call JOIN turn ON turn.id = call.turn_id
-        WHERE turn.thread_id = :thread AND call.tool <> 'history'
+        WHERE turn.thread_id = :thread AND call.tool <> 'history' AND call.parent_id IS NULL
             AND position(lower(:query) IN lower(call.args::text || ' ' || coalesce(call.result, ''))) > 0
         ORDER BY created_at DESC, id DESC LIMIT :most) AS found
     ORDER BY created_at, id"""

@@ -68,8 +68,8 @@ def hold(s: TurnServices, held: Held) -> tuple[bool, list[UUID]]:
     while True:
         action = decide(facts, limits, mine=mine)
         # Trusted calls are marked running with their step's commit: given back before they ran, they would look as if
-        # this process had died in the midst of them.
-        if s.draining.is_set() and not isinstance(action, RunTools):
+        # this process had died in the midst of them. Once it ends it has, and the next holder decides about them.
+        if held.lease.stopped or (s.draining.is_set() and not isinstance(action, RunTools)):
             return give_back(s.db, facts, wake_at="now"), []
         match action:
             case Rest(wake_at):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,8 @@ from app.turns.services import TurnServices
 
 SHORTEST_LOOK, LONGEST_LOOK = 0.01, 0.25
 """Seconds between two looks at whether a call has ended."""
+LONGEST_QUEUED = 120.0
+"""Seconds that a call may wait for a runner: meanwhile a thread of the worker waits with it."""
 
 # Fenced by the tool's own call: whoever takes the turn over ends that first, and waits for this statement to do so.
 # The thread's row is not locked: a runner that holds a sandbox's row rings the threads of the calls that it finishes.
@@ -39,6 +42,8 @@ ORDER = f"""
     SELECT box.id AS sandbox, {LIVE_RUNNER} AS runner FROM box"""
 
 LOOK = "SELECT state, result FROM call WHERE id = :call"
+
+GIVE_UP = "UPDATE call SET state = 'cancelled', finished_at = now() WHERE id = :call AND state = 'queued' RETURNING id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +111,9 @@ class Reach:
 
     def _result_of(self, call: UUID) -> str:
         bench, pause = self._bench, SHORTEST_LOOK
+        db, began = bench.services.db, time.monotonic()
         while True:
-            row = insist(bench.services.db, LOOK, {"call": call}, bench.lease)
+            row = insist(db, LOOK, {"call": call}, bench.lease)
             state = CallState(row.state) if row else CallState.CANCELLED
             if row is None or state == CallState.CANCELLED:
                 raise Cancelled("the command was cancelled")
@@ -116,5 +122,7 @@ class Reach:
             if state not in OPEN_CALLS:
                 raise Permanent(str(row.result))
             if bench.lease.wait(pause):
-                raise Cancelled("the turn was cancelled")
+                raise Cancelled("the turn was cancelled" if bench.lease.cancelled else "this process ends")
+            if time.monotonic() - began > LONGEST_QUEUED and insist(db, GIVE_UP, {"call": call}, bench.lease):
+                raise Permanent(f"no runner took the command within {LONGEST_QUEUED:g} s; is one running?")
             pause = min(2 * pause, LONGEST_LOOK)

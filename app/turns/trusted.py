@@ -10,7 +10,7 @@ from uuid import UUID
 
 import structlog
 
-from app.errors import HeyfleetError
+from app.errors import Cancelled, HeyfleetError
 from app.ports import Cancel, SandboxReach, Tool, WorkerTool
 from app.states import CallState
 from app.turns.facts import CallFacts, TurnFacts
@@ -38,24 +38,37 @@ class Context:
 def run_calls(
     bench: Bench, turn: TurnFacts, calls: Sequence[CallFacts], tools: Mapping[str, Tool]
 ) -> list[dict[str, str]]:
-    """Run the calls, side by side where there are several; results as `{id, state, result}` in their order."""
+    """Run the calls, side by side where there are several; results as `{id, state, result}` in their order.
 
-    def run(call: CallFacts) -> dict[str, str]:
+    A call that was stopped because the process ends has none: whoever takes the lane next decides about it.
+    """
+
+    def run(call: CallFacts) -> dict[str, str] | None:
         context = Context(turn.actor, turn.trace, bench.thread, str(call.id), bench.lease, bench.at(call.id))
-        state, result = run_call(call, tools.get(call.tool), context)
+        try:
+            state, result = run_call(call, tools.get(call.tool), context)
+        except Cancelled as error:
+            if bench.lease.stopped and not bench.lease.cancelled:
+                return None
+            state, result = CallState.FAILED, error.message
         return {"id": str(call.id), "state": state.value, "result": result}
 
     if len(calls) == 1:
-        return [run(calls[0])]
-    with ThreadPoolExecutor(max_workers=min(SIDE_BY_SIDE, len(calls))) as pool:
-        return list(pool.map(run, calls))
+        found = [run(calls[0])]
+    else:
+        with ThreadPoolExecutor(max_workers=min(SIDE_BY_SIDE, len(calls))) as pool:
+            found = list(pool.map(run, calls))
+    return [result for result in found if result is not None]
 
 
 def run_call(call: CallFacts, tool: Tool | None, context: Any) -> tuple[CallState, str]:
+    """How the call ended. Raises Cancelled where the tool gave up because it is not wanted any more."""
     if tool is None or tool.place != "worker":
         return CallState.FAILED, f"The tool {call.tool} is not there any more."
     try:
         result = cast(WorkerTool, tool).run(context, call.args)
+    except Cancelled:
+        raise
     except HeyfleetError as error:
         return CallState.FAILED, error.message
     except Exception as error:

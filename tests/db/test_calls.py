@@ -161,8 +161,20 @@ def test_a_folders_sandbox_that_waited_is_woken_where_its_folder_is(
     r: Runner = runner(workspace="ours")
     forget_wakes(redis_url)
     r.work(first)
-    assert woken(redis_url, "runtime.virtual") == [str(second)]
+    assert woken(redis_url, "runtime.virtual@r2") == [str(second)]
     assert value(db, "SELECT state FROM call WHERE sandbox_id = :id", id=second) == "queued"
+
+
+def test_a_dead_runners_calls_are_settled_without_a_free_slot(worker: Make, runner: Make, db: Database) -> None:
+    _, first = asked(worker, "one", thread="a")
+    _, second = asked(worker, "two", thread="b")
+    dead, r = runner(runner_id="dead", slots=1), runner(slots=1)
+    taken(dead, first)
+    expire(db, "sandbox", first)
+    db.rows("UPDATE slot SET held_until = now() - interval '1 second'")
+    assert taken(r, second), "it has the only slot now"
+    r.work(first)
+    assert value(db, "SELECT state FROM call WHERE sandbox_id = :id", id=first) == "interrupted"
 
 
 def test_the_limit_of_the_fleet_is_what_is_configured_not_what_slots_there_are(

@@ -228,3 +228,49 @@ def test_cancelling_the_turn_ends_the_wait_and_the_command(
     assert value(db, "SELECT state FROM turn") == "cancelled"
     assert begun.is_set() is running
     assert_settled(db)
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
+def test_a_process_that_ends_leaves_its_tools_to_the_next(
+    worker: Make, runner: Make, db: Database, aside: ThreadPoolExecutor, idempotent: bool
+) -> None:
+    """A restart is no cancellation: what may run again does, and gets what its first run had asked for."""
+
+    def build(ctx: Any, _: Mapping[str, Any]) -> str:
+        return str(ctx.sandbox.bash("make"))
+
+    w, r = building(worker, build, idempotent=idempotent), runner()
+    other = building(worker, build, idempotent=idempotent)
+    other.model.script = []
+    thread = w.say().thread_id
+    working = aside.submit(w.advance, thread)
+    wait_until(lambda: rows(db, CHILDREN) != [])
+    w.draining.set()
+    w.keeper.stop_all()
+    working.result(20)
+    assert value(db, "SELECT lease_owner FROM thread") is None
+    working = aside.submit(other.advance, thread)
+    run_until(r, working.done)
+    if idempotent:
+        assert told(other) == ["make"]
+        assert r.runtime.opened[0].lines == ["make"]
+    else:
+        assert "nobody knows whether it took effect" in told(other)[0]
+    pump(other, r)
+    assert_settled(db)
+
+
+def test_history_does_not_show_what_tools_do_by_themselves(
+    worker: Make, runner: Make, db: Database, aside: ThreadPoolExecutor
+) -> None:
+    def build(ctx: Any, _: Mapping[str, Any]) -> str:
+        ctx.sandbox.bash("login --token 4711")
+        return "built"
+
+    w, r = building(worker, build), runner()
+    working = aside.submit(w.advance, w.say().thread_id)
+    run_until(r, working.done)
+    w.model.script = [[call("history", query="4711")]]
+    w.say()
+    pump(w, r)
+    assert told(w) == ["Nothing was found."]
