@@ -90,7 +90,11 @@ class Sweeper:
             woken += self.wakes.destination(lane[0])
         queue = f"ARRAY[runtime, {TIED_TO.format(sandbox='lane')}]"
         for lane in self._found("sandbox", queue, lease):
-            woken += self.wakes.sandbox(lane[0], *lane[1])
+            runtime, runner = lane[1]
+            woken += self.wakes.sandbox(lane[0], runtime)
+            if runner:
+                # Most others would find that they lack its folder. Not instead: that runner may be dead by now.
+                self.wakes.sandbox(lane[0], runtime, runner)
         if woken:
             log.info("lanes_woken", lanes=woken)
         return woken
