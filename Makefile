@@ -41,7 +41,7 @@ clean: ## delete the environment and caches; databases (.heyfleet) and workspace
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 COMPILE = uv pip compile pyproject.toml --extra local --extra build --universal --generate-hashes --no-header \
-	--no-emit-index-url --python-version 3.11
+	--python-version 3.11
 
 dev: venv .venv/.dev
 

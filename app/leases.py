@@ -98,7 +98,7 @@ def insist(db: Database, statement: str, params: Mapping[str, Any], lease: Lease
         except Unavailable:
             if lease.lost:
                 raise
-            time.sleep(TRY_AGAIN_AFTER)
+            time.sleep(TRY_AGAIN_AFTER)  # Postgres is away: its return is found out by asking; the lease's end ends it
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def wait_for(happened: Callable[[], bool], timeout: float) -> bool:
         left = deadline - time.monotonic()
         if left <= 0:
             return False
-        time.sleep(min(0.1, left))
+        time.sleep(min(0.1, left))  # what is looked at is a row's state and a clock, which wake nobody
     return True
 
 

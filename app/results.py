@@ -71,3 +71,15 @@ class Ambiguous:
 
 
 SendResult = Sent | Retry | Failed | Ambiguous
+
+
+MOST_CHARACTERS = 50_000
+"""Of one call's result: more would crowd everything else out of the model's context."""
+
+
+def shortened(text: str) -> str:
+    """Both ends of a long result."""
+    if len(text) <= MOST_CHARACTERS:
+        return text
+    half = MOST_CHARACTERS // 2
+    return f"{text[:half]}\n[… {len(text) - 2 * half} characters left out …]\n{text[-half:]}"

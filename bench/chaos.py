@@ -136,10 +136,10 @@ def settle(fleet: Fleet, traffic: Traffic, seconds: float) -> list[str]:
     while open_work(fleet.db):
         if time.monotonic() > deadline:
             return [f"R1: {open_work(fleet.db)} turns, calls or deliveries are open {seconds:g} s after the storm"]
-        time.sleep(0.2)
+        time.sleep(0.2)  # until the deadline: work ends in rows, which tell nobody
     # What only concerns lanes is over a moment later: a wake that finds nothing gives its lane back.
     while any(fleet.sql(NOT_AT_REST)) and time.monotonic() < deadline:
-        time.sleep(0.2)
+        time.sleep(0.2)  # as above
     return []
 
 

@@ -67,7 +67,7 @@ def until(done: Path, count: int) -> float:
     while done.stat().st_size < count:
         if time.monotonic() > deadline:
             raise TimeoutError(f"{done.stat().st_size} of {count} empty tasks ended in two minutes")
-        time.sleep(0.005)
+        time.sleep(0.005)  # the workers only append to the file; a shorter pause would take their CPU
     return time.monotonic()
 
 

@@ -22,6 +22,7 @@ MB = 1_000_000
 
 
 def p8(rig: Rig) -> list[Figure]:
+    # The figure is that of rest: what a start allocates and frees must be over.
     settle = 5 if rig.quick else 20
     with local_fleet(rig.folder / "idle") as (fleet, environment):
         time.sleep(settle)

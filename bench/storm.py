@@ -55,6 +55,7 @@ class Storm:
         while True:
             chance.shuffle(whole)
             for kind in whole:
+                # Random gaps are what makes it a storm; the sleeps in `harm` are how long something stays away.
                 time.sleep(chance.uniform(LEAST_GAP, MOST_GAP) * scale)
                 if time.monotonic() - started > seconds and all(self.happened[kind] for kind in KINDS):
                     return
@@ -132,6 +133,6 @@ class Storm:
             except Permanent:
                 if time.monotonic() > deadline:
                     raise
-                time.sleep(0.2)
+                time.sleep(0.2)  # until the deadline: its old children end when they end
         if server.url != url:
             raise RuntimeError(f"{name} came back at another address: its port was taken meanwhile")

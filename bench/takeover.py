@@ -70,7 +70,7 @@ class Takeovers:
 
     def _watch(self, table: str, held: dict[str, int], since: float) -> None:
         while held and time.monotonic() - since < GIVE_UP_AFTER:
-            time.sleep(LOOK_EVERY)
+            time.sleep(LOOK_EVERY)  # the figure's resolution
             try:
                 rows = self.db.rows(MOVED_ON.format(table=table), ids=list(held), tokens=list(held.values()))
             except HeyfleetError:

@@ -89,7 +89,7 @@ def answer(core: Core, accepted: Accepted) -> None:
             try:
                 if follow(core, accepted.turn_id, screen, draft):
                     return
-                time.sleep(LOOK_EVERY)
+                time.sleep(LOOK_EVERY)  # rows tell nobody that they changed, so they are looked at again
             except KeyboardInterrupt:
                 thread = cancel(core.db, accepted.turn_id, getpass.getuser())
                 if thread is None:

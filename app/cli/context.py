@@ -109,4 +109,5 @@ def id_of(text: str, what: str) -> UUID:
     try:
         return UUID(text)
     except ValueError as error:
-        raise Refused(f"{text!r} is no {what} id: copy one from the list") from error
+        where = "deliveries list" if what == "delivery" else f"{what}s"
+        raise Refused(f"{text!r} is no {what} id: copy one from heyfleet {where}") from error

@@ -205,7 +205,7 @@ def shut_down(settings: Settings, servers: Mapping[Server, Embedded], stop: Stop
         if time.monotonic() >= until:
             log.warning("stopping_under_clients", connections=left)
             break
-        time.sleep(0.05)
+        time.sleep(0.05)  # the servers don't tell when a client goes; LET_GO_SECONDS ends it
     with ThreadPoolExecutor(max_workers=len(servers)) as pool:
         for _ in pool.map(lambda server: server.stop(STOP_SECONDS), servers.values()):
             pass

@@ -48,18 +48,18 @@ def work(host: Host, runtime: str, sandbox: UUID) -> None:
     Here and now rather than through the queue: while more sandboxes have work than there are slots, no slot is to be
     idle for as long as a wake takes.
     """
-    tried = {sandbox}
+    tried, elsewhere = {sandbox}, set[UUID]()
     waiting = work_on(host, runtime, sandbox)
     while waiting and not host.draining.is_set():
         tried.add(waiting.id)
-        place = host.place(runtime)
-        if waiting.runtime in host.runtimes:
-            place = host.place(waiting.runtime)
-            if waiting.workspace in (None, place.workspace) or waiting.runner is None:
-                # Where another was faster, the next one.
-                waiting = work_on(host, waiting.runtime, waiting.id) or calls.starved(host.db, place, tried)
-                continue
-        host.wakes.sandbox(waiting.id, waiting.runtime, waiting.runner)
+        place = host.place(waiting.runtime if waiting.runtime in host.runtimes else runtime)
+        if waiting.runtime in host.runtimes and (waiting.runner is None or waiting.workspace == place.workspace):
+            # Where another was faster, the next one.
+            waiting = work_on(host, waiting.runtime, waiting.id) or calls.starved(host.db, place, tried)
+            continue
+        if waiting.id not in elsewhere:
+            elsewhere.add(waiting.id)
+            host.wakes.sandbox(waiting.id, waiting.runtime, waiting.runner)
         waiting = calls.starved(host.db, place, tried)
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from app.clock import uuid7
 from app.errors import Refused
 from app.ports import Cancel, Executed, Sandbox
+from app.results import shortened
 
-MOST_CHARACTERS = 50_000
 LINES_SHOWN = 1000
 
 
@@ -140,11 +140,3 @@ def positive(args: Mapping[str, Any], name: str) -> int | None:
 def listing(lines: Sequence[str], nothing: str) -> Done:
     more = f"\n[{len(lines) - LINES_SHOWN} more lines left out]" if len(lines) > LINES_SHOWN else ""
     return Done((shortened("\n".join(lines[:LINES_SHOWN])) + more) or nothing)
-
-
-def shortened(text: str) -> str:
-    """Both ends of a long text."""
-    if len(text) <= MOST_CHARACTERS:
-        return text
-    half = MOST_CHARACTERS // 2
-    return f"{text[:half]}\n[… {len(text) - 2 * half} characters left out …]\n{text[-half:]}"

@@ -27,11 +27,12 @@ def create_app(core: Core) -> Flask:
     """The ingress of one process; `core` is used from many threads."""
     app = Flask("heyfleet", static_folder=None)
     settings = core.settings
-    registry = CollectorRegistry()
-    registry.register(Fleet(core.db))
+    # Not the library's own, which all apps of a process would share.
+    collectors = CollectorRegistry()
+    collectors.register(Fleet(core.db))
     app.extensions["heyfleet"] = core
     app.extensions["heyfleet_waiting"] = Waiting(core.db, most=settings.http.threads // 2)
-    app.extensions["heyfleet_metrics"] = registry
+    app.extensions["heyfleet_metrics"] = collectors
     app.extensions["heyfleet_redis"] = redis.Redis.from_url(
         core.redis_url, socket_timeout=0.5, socket_connect_timeout=0.5
     )
@@ -40,7 +41,7 @@ def create_app(core: Core) -> Flask:
         for adapter in settings.adapters
         if isinstance(adapter, WebhookAdapter)
     }
-    measure(app, Requests(registry))
+    measure(app, Requests(collectors))
     app.register_blueprint(health.blueprint)
     app.register_blueprint(webhook.blueprint)
     app.register_error_handler(Refused, refused)

@@ -64,11 +64,14 @@ class Fleet(Collector):
 class Requests:
     """What this process was asked."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, collectors: CollectorRegistry) -> None:
         self.seconds = Histogram(
-            "heyfleet_request_seconds",
+            "request_seconds",
             "Time to answer a request, by route and status",
             ["route", "status"],
+            "heyfleet",
+            "",
+            "",
+            collectors,
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 3, 10, 30),
-            registry=registry,
         )

@@ -106,7 +106,7 @@ class Waiting:
                 self._ended.update({run: standing for run, standing in ended.items() if run in self._wanted})
                 if ended:
                     self._changed.notify_all()
-            time.sleep(LOOK_EVERY)
+            time.sleep(LOOK_EVERY)  # one query for all who wait, and so many a second whoever waits
 
     def _ended_of(self, runs: list[UUID]) -> dict[UUID, Standing]:
         try:

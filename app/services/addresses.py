@@ -92,7 +92,7 @@ def wait_for(
             said = True
         if stop and stop():
             raise Cancelled("told to stop while waiting")
-        time.sleep(POLL_SECONDS)
+        time.sleep(POLL_SECONDS)  # another process starts them, perhaps on another machine; `until` ends it
     return resolve(settings)
 
 

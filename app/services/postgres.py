@@ -188,7 +188,7 @@ class EmbeddedPostgres:
                     ) from None
                 if time.monotonic() >= until:
                     raise self._failed(f"Postgres did not answer within {START_SECONDS:.0f} s") from None
-                time.sleep(POLL_SECONDS)
+                time.sleep(POLL_SECONDS)  # it tells nobody that it is ready; START_SECONDS end it
                 continue
             if found and Path(found[0]) == self.data:
                 return

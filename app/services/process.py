@@ -143,7 +143,7 @@ def wait_until(happened: Callable[[], bool], seconds: float) -> bool:
     while not happened():
         if time.monotonic() >= until:
             return False
-        time.sleep(POLL_SECONDS)
+        time.sleep(POLL_SECONDS)  # whose end it is is not always our child, so there is nothing to wait on
     return True
 
 

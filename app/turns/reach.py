@@ -20,8 +20,6 @@ from app.turns.services import TurnServices
 
 SHORTEST_LOOK, LONGEST_LOOK = 0.01, 0.25
 """Seconds between two looks at whether a call has ended."""
-LONGEST_QUEUED = 120.0
-"""Seconds that a call may wait for a runner: meanwhile a thread of the worker waits with it."""
 
 # Fenced by the tool's own call: whoever takes the turn over ends that first, and waits for this statement to do so.
 # The thread's row is not locked: a runner that holds a sandbox's row rings the threads of the calls that it finishes.
@@ -56,6 +54,8 @@ class Bench:
     agent: str
     runtime: str
     scope_key: str
+    patience: float = 120.0
+    """Seconds that a call may wait for a runner: meanwhile a thread of the worker waits with it."""
     one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
     """Held while a call is numbered: the tools of a step run side by side."""
 
@@ -71,7 +71,7 @@ class Reach:
     """
 
     def __init__(self, bench: Bench, parent: UUID) -> None:
-        self._bench = bench
+        self.bench = bench
         self._parent = parent
         self._numbers = itertools.count(1)
 
@@ -86,7 +86,7 @@ class Reach:
         return self._call("write", {"path": path, "content": content}, idempotent=True)
 
     def _call(self, tool: str, args: Mapping[str, Any], *, idempotent: bool) -> str:
-        bench, written = self._bench, dumps(args)
+        bench, written = self.bench, dumps(args)
         s = bench.services
         with bench.one_at_a_time:
             call = uuid5(self._parent, f"{next(self._numbers)} {tool} {written}")
@@ -110,7 +110,7 @@ class Reach:
         return self._result_of(call)
 
     def _result_of(self, call: UUID) -> str:
-        bench, pause = self._bench, SHORTEST_LOOK
+        bench, pause = self.bench, SHORTEST_LOOK
         db, began = bench.services.db, time.monotonic()
         while True:
             row = insist(db, LOOK, {"call": call}, bench.lease)
@@ -123,6 +123,8 @@ class Reach:
                 raise Permanent(str(row.result))
             if bench.lease.wait(pause):
                 raise Cancelled("the turn was cancelled" if bench.lease.cancelled else "this process ends")
-            if time.monotonic() - began > LONGEST_QUEUED and insist(db, GIVE_UP, {"call": call}, bench.lease):
-                raise Permanent(f"no runner took the command within {LONGEST_QUEUED:g} s; is one running?")
+            if time.monotonic() - began > bench.patience and insist(db, GIVE_UP, {"call": call}, bench.lease):
+                raise Permanent(
+                    f"no runner took the command within {bench.patience:g} s: heyfleet status shows which are alive"
+                )
             pause = min(2 * pause, LONGEST_LOOK)

@@ -12,6 +12,7 @@ import structlog
 
 from app.errors import Cancelled, HeyfleetError
 from app.ports import Cancel, SandboxReach, Tool, WorkerTool
+from app.results import shortened
 from app.states import CallState
 from app.turns.facts import CallFacts, TurnFacts
 from app.turns.reach import Bench
@@ -19,7 +20,6 @@ from app.turns.reach import Bench
 log = structlog.get_logger()
 
 SIDE_BY_SIDE = 8
-MOST_CHARACTERS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +76,3 @@ def run_call(call: CallFacts, tool: Tool | None, context: Any) -> tuple[CallStat
         log.exception("tool_failed", tool=call.tool, call=str(call.id))
         return CallState.FAILED, f"{type(error).__name__}: {error}"
     return CallState.DONE, shortened(result)
-
-
-def shortened(text: str) -> str:
-    """Both ends of a long result."""
-    if len(text) <= MOST_CHARACTERS:
-        return text
-    half = MOST_CHARACTERS // 2
-    return f"{text[:half]}\n[… {len(text) - 2 * half} characters left out …]\n{text[-half:]}"

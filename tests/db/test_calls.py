@@ -156,6 +156,7 @@ def test_a_folders_sandbox_that_waited_is_woken_where_its_folder_is(
 ) -> None:
     _, first = asked(worker, "one", thread="a")
     _, second = asked(worker, "two", thread="b")
+    _, third = asked(worker, "three", thread="c")
     runner(runner_id="r2", workspace="theirs")
     db.rows("UPDATE sandbox SET workspace_id = 'theirs' WHERE id = :id", id=second)
     r: Runner = runner(workspace="ours")
@@ -163,6 +164,7 @@ def test_a_folders_sandbox_that_waited_is_woken_where_its_folder_is(
     r.work(first)
     assert woken(redis_url, "runtime.virtual@r2") == [str(second)]
     assert value(db, "SELECT state FROM call WHERE sandbox_id = :id", id=second) == "queued"
+    assert value(db, "SELECT state FROM call WHERE sandbox_id = :id", id=third) == "done", "it waits for nobody else"
 
 
 def test_a_dead_runners_calls_are_settled_without_a_free_slot(worker: Make, runner: Make, db: Database) -> None:

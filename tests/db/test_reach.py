@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from app.db import Database
 from app.errors import Cancelled, Permanent
 from app.ports import ToolResult
+from app.turns.facts import take
 from tests.db.doubles import NoteRuntime, ScriptedModel, TrustedTool, bash, call
 from tests.db.interleaving import wait_until
 from tests.db.rows import assert_settled, expire, pump, rows, value
@@ -167,8 +170,9 @@ def test_what_a_dead_tool_had_asked_for_is_not_run(
     assert_settled(db)
 
 
+@pytest.mark.parametrize("after", ["taken", "worked on"])
 def test_who_lost_the_turn_asks_for_nothing(
-    worker: Make, runner: Make, db: Database, aside: ThreadPoolExecutor
+    worker: Make, runner: Make, db: Database, aside: ThreadPoolExecutor, after: str
 ) -> None:
     inside, go_on = threading.Event(), threading.Event()
 
@@ -184,10 +188,16 @@ def test_who_lost_the_turn_asks_for_nothing(
     working = aside.submit(w.advance, thread)
     assert inside.wait(20)
     expire(db, "thread", thread)
-    other.advance(thread)
+    if after == "taken":
+        assert take(other.db, other.keeper, thread)
+    else:
+        other.advance(thread)
     go_on.set()
     working.result(20)
     assert rows(db, CHILDREN) == []
+    if after == "taken":
+        expire(db, "thread", thread)
+        other.advance(thread)
     assert len(other.model.prompts) == 1
     pump(other, runner())
     assert_settled(db)
@@ -274,3 +284,18 @@ def test_history_does_not_show_what_tools_do_by_themselves(
     w.say()
     pump(w, r)
     assert told(w) == ["Nothing was found."]
+
+
+def test_a_command_that_no_runner_takes_is_given_up(worker: Make, db: Database) -> None:
+    """It held a thread of the worker; and once given up, it must not run after all."""
+
+    def build(ctx: Any, _: Mapping[str, Any]) -> str:
+        bench = replace(ctx.sandbox.bench, patience=0.05)
+        with pytest.raises(Permanent, match="heyfleet status"):
+            bench.at(UUID(ctx.idempotency_key)).bash("make")
+        return "no runner"
+
+    w = building(worker, build)
+    w.advance(w.say().thread_id)
+    assert told(w) == ["no runner"]
+    assert rows(db, CHILDREN) == [("bash", "cancelled", None)]

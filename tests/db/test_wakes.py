@@ -88,6 +88,20 @@ def test_a_sandbox_that_no_runner_offers_is_not_woken(worker: Make, runner: Make
     assert sweep_with(db, w) == 1
 
 
+def test_a_folders_sandbox_is_woken_where_its_folder_is_and_anywhere(
+    worker: Make, runner: Make, db: Database, redis_url: str
+) -> None:
+    """The runner that it is tied to may be dead, and another of the folder then takes it from the common queue."""
+    runner(runner_id="r2", workspace="theirs")
+    w: Worker = worker(model=ScriptedModel([bash()]))
+    w.advance(w.say().thread_id)
+    db.rows("UPDATE sandbox SET workspace_id = 'theirs'")
+    forget_wakes(redis_url)
+    sweep_with(db, w)
+    sandbox = str(value(db, "SELECT id FROM sandbox"))
+    assert woken(redis_url, "runtime.virtual") == woken(redis_url, "runtime.virtual@r2") == [sandbox]
+
+
 def test_a_wake_gets_time_to_arrive_before_it_is_taken_for_lost(worker: Make, db: Database) -> None:
     w: Worker = worker()
     w.say()

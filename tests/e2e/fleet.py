@@ -97,20 +97,24 @@ class Fleet:
 
     # --- processes
 
-    def start(self, kind: str, **env: str) -> Process:
-        """Start a process; `ready` waits for what it has to be able to do."""
-        self.started += 1
-        port = free_port() if kind == "web" else 0
-        own = {"HEYFLEET_HTTP__PORT": str(port or 1), "HEYFLEET_RUNNER__ID": f"runner-{self.started}", **env}
-        environment = {
+    @property
+    def environment(self) -> dict[str, str]:
+        """What every program of this fleet is started with; nothing else of this process's own."""
+        return {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
             "PYTHONPATH": str(REPOSITORY),
             "HEYFLEET_CONFIG": str(self.folder / "heyfleet.yaml"),
             "DATABASE_URL": self.database_url,
             "REDIS_URL": self.redis_url,
-            **own,
         }
+
+    def start(self, kind: str, **env: str) -> Process:
+        """Start a process; `ready` waits for what it has to be able to do."""
+        self.started += 1
+        port = free_port() if kind == "web" else 0
+        own = {"HEYFLEET_HTTP__PORT": str(port or 1), "HEYFLEET_RUNNER__ID": f"runner-{self.started}", **env}
+        environment = {**self.environment, **own}
         log = self.folder / f"{kind}-{self.started}.log"
         with log.open("wb") as output:
             popen = subprocess.Popen(

@@ -14,23 +14,15 @@ import pytest
 import yaml
 
 from tests.e2e.conftest import MakeFleet
-from tests.e2e.fleet import REPOSITORY, Fleet, wait_until
+from tests.e2e.fleet import Fleet, wait_until
 from tests.fakes.receiver import Receiver
 
 
 def run(fleet: Fleet, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     """`heyfleet …` in the fleet's folder; fails unless it ends with `code`."""
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(fleet.folder),
-        "PYTHONPATH": str(REPOSITORY),
-        "HEYFLEET_CONFIG": str(fleet.folder / "heyfleet.yaml"),
-        "DATABASE_URL": fleet.database_url,
-        "REDIS_URL": fleet.redis_url,
-    }
     command = [sys.executable, "-m", "app.cli.main", *arguments]
     found = subprocess.run(
-        command, cwd=fleet.folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=fleet.folder, env=fleet.environment, capture_output=True, text=True, timeout=60, check=False
     )
     assert found.returncode == code, (arguments, found.stdout, found.stderr)
     return found

@@ -11,8 +11,9 @@ from uuid import uuid4
 from app.errors import Refused
 from app.leases import Lease
 from app.ports import ToolSpec
+from app.results import MOST_CHARACTERS, shortened
 from app.turns.reach import Bench
-from app.turns.trusted import MOST_CHARACTERS, run_calls, shortened
+from app.turns.trusted import run_calls
 from tests.unit.turns.facts_made import a_call, a_turn, some_facts
 
 NO_SERVICES: Any = None
