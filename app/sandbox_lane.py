@@ -14,7 +14,9 @@ FREE_SLOT = "n <= :max_concurrent AND (held_until IS NULL OR held_until < now())
 
 # Of a sandbox: the live runner that its files tie it to.
 TIED_TO = f"""
-    (SELECT runner.id FROM runner WHERE runner.workspace_id = {{sandbox}}.workspace_id AND {RUNNER_LIVES}
+    (SELECT runner.id FROM runner
+        WHERE runner.workspace_id = {{sandbox}}.workspace_id AND {RUNNER_LIVES}
+            AND runner.runtimes @> to_jsonb({{sandbox}}.runtime)
         ORDER BY runner.id = {{sandbox}}.runner_id DESC NULLS LAST LIMIT 1)"""
 
 # The sandbox that was woken first. Its wake was taken while no slot was free, or is still on its way.

@@ -92,10 +92,11 @@ def test_a_folders_sandbox_is_woken_where_its_folder_is_and_anywhere(
     worker: Make, runner: Make, db: Database, redis_url: str
 ) -> None:
     """The runner that it is tied to may be dead, and another of the folder then takes it from the common queue."""
+    runner(runner_id="r1", workspace="theirs", runtime=NoteRuntime(name="other"))
     runner(runner_id="r2", workspace="theirs")
     w: Worker = worker(model=ScriptedModel([bash()]))
     w.advance(w.say().thread_id)
-    db.rows("UPDATE sandbox SET workspace_id = 'theirs'")
+    db.rows("UPDATE sandbox SET workspace_id = 'theirs', runner_id = 'r1'")
     forget_wakes(redis_url)
     sweep_with(db, w)
     sandbox = str(value(db, "SELECT id FROM sandbox"))
