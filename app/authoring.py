@@ -1,4 +1,7 @@
-"""What the authors of an agent import: `tool` makes a Python function one that the model can call, with a `Ctx`."""
+"""What the authors of an agent import: `tool` makes a Python function one that the model can call, with a `Ctx`.
+
+`confirm` of a tool says which of its calls a person is asked about (`Confirm`) and which are never made (`Block`).
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from app.errors import Permanent, Refused
 from app.ports import Cancel, SandboxReach, ToolContext, ToolSpec
+from app.results import Verdict
 
 T = TypeVar("T")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
@@ -39,6 +43,25 @@ class Ctx:
     """Runs commands where the agent's own commands run: `ctx.sandbox.bash("make test")`, `.read(path)`, `.write(…)`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """Ask a person before this call; they read `message`, and `details` below it."""
+
+    message: str
+    details: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Never make this call; the model is told the reason."""
+
+    reason: str
+
+
+Confirmation = str | Confirm | Block | None
+"""None: make the call. A text is a Confirm."""
+
+
 @dataclass(frozen=True, eq=False)
 class AuthoredTool:
     """A tool from the agent folder; see `app.ports.Tool`. Calling it calls the function that it was made from."""
@@ -50,10 +73,40 @@ class AuthoredTool:
     """One field for each parameter that the model fills in, with the parameter's name as its alias."""
     context: str | None
     """The parameter that takes the Ctx, where there is one."""
+    confirm: Callable[..., Any] | str | bool | None = None
+    """Called with the tool's own arguments, for a Confirmation; a text, or True: every call is asked about."""
     place: Literal["runner", "worker"] = "worker"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
+
+    def judge(self, args: Mapping[str, Any]) -> Verdict:
+        """See `app.ports.Tool`. Raises what `confirm` raises, and TypeError where it returns no Confirmation."""
+        if self.confirm is None or self.confirm is False:
+            return Verdict("allow")
+        try:
+            checked = self.arguments.model_validate(dict(args))
+        except ValidationError:
+            return Verdict("allow")  # nothing is run: `run` refuses such arguments, and tells the model why
+        said = self.confirm if isinstance(self.confirm, str) else self._asked(checked)
+        match said:
+            case None:
+                return Verdict("allow")
+            case str(message) | Confirm(message, ""):
+                return Verdict("ask", message)
+            case Confirm(message, details):
+                return Verdict("ask", message, details)
+            case Block(reason):
+                return Verdict("block", reason)
+        raise TypeError(f"confirm returned {said!r}; return None, a text, Confirm(…) or Block(…)")
+
+    def _asked(self, checked: BaseModel) -> Any:
+        if not callable(self.confirm):
+            return f"{self.spec.name}: each call of it is asked about"
+        return settled(self.confirm(**self._by_name(checked)))
+
+    def _by_name(self, checked: BaseModel) -> dict[str, Any]:
+        return {str(field.alias): getattr(checked, name) for name, field in self.arguments.model_fields.items()}
 
     @property
     def source(self) -> str:
@@ -71,12 +124,10 @@ class AuthoredTool:
             checked = self.arguments.model_validate(dict(args))
         except ValidationError as error:
             raise Refused(f"{self.spec.name}: {'; '.join(map(argument_problem, error.errors()))}") from None
-        given = {str(field.alias): getattr(checked, name) for name, field in self.arguments.model_fields.items()}
+        given = self._by_name(checked)
         if self.context:
             given[self.context] = context_of(ctx)
-        result = self.function(**given)
-        if inspect.isawaitable(result):
-            result = asyncio.run(finished(result))
+        result = settled(self.function(**given))
         if isinstance(result, str):
             return result
         try:
@@ -88,11 +139,21 @@ class AuthoredTool:
 @overload
 def tool(function: Callable[..., Any], /) -> AuthoredTool: ...
 @overload
-def tool(*, name: str | None = None, idempotent: bool = False) -> Callable[[Callable[..., Any]], AuthoredTool]: ...
 def tool(
-    function: Callable[..., Any] | None = None, /, *, name: str | None = None, idempotent: bool = False
+    *, name: str | None = None, idempotent: bool = False, confirm: Callable[..., Any] | str | bool | None = None
+) -> Callable[[Callable[..., Any]], AuthoredTool]: ...
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    idempotent: bool = False,
+    confirm: Callable[..., Any] | str | bool | None = None,
 ) -> AuthoredTool | Callable[[Callable[..., Any]], AuthoredTool]:
     """Make a function a tool: `@tool`, or `@tool(idempotent=True)` where it may be run again after a crash.
+
+    `confirm` is called with the tool's arguments before each call and returns None (make it), a text or Confirm (a
+    person is asked) or Block; a plain text, or True, asks about every call. Where it raises, the call is not made.
 
     The model sees the function's name (or `name`), its docstring and its parameters with their types; descriptions
     come from the docstring's `Args:`. A parameter of type Ctx is filled in by heyfleet. Raises TypeError for a
@@ -102,12 +163,15 @@ def tool(
     def made(function: Callable[..., Any]) -> AuthoredTool:
         if not inspect.isfunction(function):
             raise TypeError(f"tool: {function!r} is no function; write @tool or @tool(name=…) above a def")
-        return authored(function, function.__name__ if name is None else name, idempotent=idempotent)
+        chosen = function.__name__ if name is None else name
+        return authored(function, chosen, idempotent=idempotent, confirm=confirm)
 
     return made if function is None else made(function)
 
 
-def authored(function: Callable[..., Any], name: str, *, idempotent: bool) -> AuthoredTool:
+def authored(
+    function: Callable[..., Any], name: str, *, idempotent: bool, confirm: Callable[..., Any] | str | bool | None
+) -> AuthoredTool:
     if not NAME.fullmatch(name):
         raise TypeError(f"tool {name}: a name is 1 to 64 letters, digits, _ and -, and begins with a letter or _")
     description, documented = docstring_parts(inspect.getdoc(function) or "")
@@ -127,7 +191,21 @@ def authored(function: Callable[..., Any], name: str, *, idempotent: bool) -> Au
         raise TypeError(f"tool {name}: a parameter's type can't be described to a model: {error.message}") from error
     schema.pop("title", None)
     spec = ToolSpec(name, description or name.replace("_", " "), {"properties": {}, **schema})
-    return AuthoredTool(spec, idempotent, function, arguments, context)
+    check_confirm(confirm, name, parameters)
+    return AuthoredTool(spec, idempotent, function, arguments, context, confirm)
+
+
+def check_confirm(confirm: Any, name: str, parameters: Mapping[str, Any]) -> None:
+    """What can't be called with the tool's arguments would be found out in the middle of a turn."""
+    if confirm is None or isinstance(confirm, bool) or (isinstance(confirm, str) and confirm.strip()):
+        return
+    if not callable(confirm):
+        raise TypeError(f"tool {name}: confirm is neither a function nor a text; write confirm=lambda …: …")
+    try:
+        inspect.signature(confirm).bind(**dict.fromkeys(parameters))
+    except TypeError as error:
+        names = ", ".join(parameters) or "no arguments"
+        raise TypeError(f"tool {name}: confirm can't be called with {names}: {error}") from None
 
 
 def docstring_parts(text: str) -> tuple[str, dict[str, str]]:
@@ -209,6 +287,11 @@ def argument_problem(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"])
     texts = {"missing": "is missing", "extra_forbidden": "there is no such argument"}
     return f"{where}: {texts.get(error['type'], error['msg'])}"
+
+
+def settled(result: Any) -> Any:
+    """What a function returned, after waiting for it where it is asynchronous."""
+    return asyncio.run(finished(result)) if inspect.isawaitable(result) else result
 
 
 async def finished(result: Awaitable[T]) -> T:

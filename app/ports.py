@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
-from app.results import Answer, SendResult
+from app.results import Answer, SendResult, Verdict
 
 
 class Cancel(Protocol):
@@ -280,6 +280,10 @@ class Tool(Protocol):
     @property
     def place(self) -> Literal["runner", "worker"]:
         """Where it runs: in the scope's sandbox, or trusted in the worker."""
+        ...
+
+    def judge(self, args: Mapping[str, Any]) -> Verdict:
+        """May a call with these arguments be run? Whatever it raises means no."""
         ...
 
 

@@ -27,6 +27,7 @@ from app.hosting.operations import Limits
 from app.hosting.warm import Warm
 from app.leases import Keeper
 from app.llm.registry import Models
+from app.policy.patterns import patterns_of
 from app.runtimes.registry import open_runtimes, workspace_id
 from app.sweep import Sweeper
 from app.tools.registry import tools_of
@@ -73,7 +74,7 @@ class Personas:
         """Raises Refused for an agent that isn't configured, ConfigError where its folder was never any good."""
         settings, agents, models = self._parts()
         spec = agents.get(agent_id)
-        tools = tools_of(self.db, spec.tools, settings.builtin_tools)
+        tools = tools_of(self.db, spec.tools, settings.builtin_tools, settings.policy)
         specs = [tool.spec for tool in tools.values()]
         return Persona(models.get(spec.model), tools, lambda context: system_prompt(spec, specs, context))
 
@@ -165,7 +166,7 @@ def runner_services(loaded: Loaded, database_url: str, redis_url: str) -> Runner
     """The services of a runner process. Raises Permanent where this machine can't offer a runtime, with the cure."""
     settings = loaded.settings
     names = list(settings.runner.runtimes or [settings.runtime.name])
-    runtimes = open_runtimes(names, settings.runtime)
+    runtimes = open_runtimes(names, settings.runtime, patterns_of(settings.policy))
     folder = any(not runtime.portable for runtime in runtimes.values())
     workspace = workspace_id(settings.runtime.workspace) if folder else None
     base = core(settings, database_url, redis_url, "runner", pool_size=RUNNER_CONNECTIONS)

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the policy says of a call. `allow`: run it; `ask`: a person decides; `block`: never."""
+
+    answer: Literal["allow", "ask", "block"]
+    reason: str = ""
+    """For that person and the model."""
+    details: str = ""
+    """What else the person should know."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from app.db import Database
 from app.errors import ConfigError, HeyfleetError
 from app.log import configure
 from app.migrate import pending
+from app.policy.patterns import patterns_of
 from app.runtimes.registry import open_runtimes
 from app.services.addresses import Addresses, resolve
 
@@ -74,7 +75,7 @@ def agents(settings: Settings) -> list[Finding]:
 def runtimes(settings: Settings) -> list[Finding]:
     names = list(settings.runner.runtimes or [settings.runtime.name])
     try:
-        open_runtimes(names, settings.runtime)
+        open_runtimes(names, settings.runtime, patterns_of(settings.policy))
     except HeyfleetError as error:
         return [Finding("runtime", "error", error.message)]
     return [Finding("runtime", "ok", f"{', '.join(names)} can run here")]

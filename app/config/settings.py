@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
+from app.config.messages import Messages
+from app.config.section import Section
 from app.config.units import Duration, Size
-
-
-class Section(BaseModel):
-    # https://docs.pydantic.dev/latest/api/config/#pydantic.config.ConfigDict.use_attribute_docstrings
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    @field_validator("*", mode="after")
-    @classmethod
-    def makes_sense(cls, value: Any) -> Any:
-        if isinstance(value, int | float) and not 0 <= value < math.inf:
-            raise ValueError("must be zero or more, and finite")
-        # An empty webhook secret would be one that everybody knows.
-        if isinstance(value, SecretStr) and not value.get_secret_value():
-            raise ValueError("must not be empty; set it, or leave the key out")
-        return value
 
 
 class Agent(Section):
@@ -44,9 +30,24 @@ class ModelAlias(Section):
     temperature: float | None = Field(default=None, ge=0, le=2)
 
 
+class People(Section):
+    users: list[str] = []
+    """As the provider names them."""
+    groups: list[str] = []
+    """Slack user groups, Discord roles."""
+
+
+class Permissions(Section):
+    approvers: People | None = None
+    """Who may answer approvals. Unset, and with no admins: whoever can see the thread, except for bots."""
+    admins: People | None = None
+    """Approvers who may also cancel anything."""
+
+
 class AdapterBase(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
     agent: str = "default"
+    permissions: Permissions = Permissions()
 
 
 class WebhookAdapter(AdapterBase):
@@ -67,6 +68,7 @@ class LocalAdapter(AdapterBase):
     kind: Literal["local"]
 
 
+Pattern = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
 Adapter = Annotated[WebhookAdapter | LocalAdapter, Field(discriminator="kind")]
 
 
@@ -102,11 +104,42 @@ class Runtime(Section):
     max_file_bytes: Size = 64_000_000
 
 
+class Policy(Section):
+    """Globs for single commands, which come before the built-in lists: block over allow over approve."""
+
+    allow: list[Pattern] = []
+    approve: list[Pattern] = []
+    """Asked about."""
+    block: list[Pattern] = []
+
+
+class BuiltinTool(Section):
+    confirm: bool | None = None
+    """true: each call is asked about; false: none is; unset: bash as the policy says, the others not."""
+
+
+class Bypass(Section):
+    duration: Duration = 300.0
+    """How long one holds where no time is named."""
+    max_duration: Duration = 900.0
+    scope: Literal["thread", "channel", "user", "adapter"] = "thread"
+    """Where its requester is not asked: in this thread, this channel, all of this team, all of this adapter."""
+
+
+class Approval(Section):
+    expires_in: Duration = Field(default=1800.0, ge=1)
+    """No answer until then means no."""
+    allow_self_approval: bool = True
+    bypass: Bypass = Bypass()
+
+
 class Task(Section):
     busy: Literal["steer", "follow_up", "reject"] = "steer"
     max_steps: int = Field(default=50, ge=1)
     turn_timeout: Duration = 1800.0
     """Working time; waiting is not counted."""
+    cancel: Literal["admin", "approver", "initiator", "allowed"] = "initiator"
+    """Who may cancel a turn: each of these includes those before it."""
     model_attempts: int = Field(default=6, ge=1)
     """How often one step is tried before its turn fails."""
     compact_at: float = Field(default=0.7, gt=0, le=1)
@@ -156,37 +189,6 @@ class Attachments(Section):
     max_bytes: Size = 25_000_000
 
 
-PLACEHOLDERS = {
-    "cancelled": ("who",),
-    "failed": ("reason",),
-    "max_steps": ("steps",),
-    "turn_timeout": ("minutes",),
-}
-"""What can be filled into each text of `messages`."""
-
-
-class Messages(Section):
-    """Every text that heyfleet itself says in chat."""
-
-    cancelled: str = "Cancelled by {who}."
-    failed: str = "Something went wrong: {reason}"
-    max_steps: str = "I stopped after {steps} steps without reaching an end."
-    turn_timeout: str = "I stopped after {minutes} minutes of work without reaching an end."
-    empty_reply: str = "(no answer)"
-
-    @field_validator("*")
-    @classmethod
-    def filled_in(cls, text: str, info: ValidationInfo) -> str:
-        """A placeholder that nothing fills would be found out in the middle of a turn."""
-        known = PLACEHOLDERS.get(info.field_name or "", ())
-        try:
-            text.format(**dict.fromkeys(known, ""))
-        except (KeyError, IndexError, ValueError, AttributeError) as error:
-            can = ", ".join(f"{{{name}}}" for name in known) or "none"
-            raise ValueError(f"a placeholder can't be filled in (there is: {can}; a brace itself is {{{{)") from error
-        return text
-
-
 class Log(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
@@ -208,8 +210,10 @@ class Settings(Section):
     scope: Literal["channel", "user", "adapter", "agent"] = "channel"
     runtime: Runtime = Runtime()
     task: Task = Task()
-    builtin_tools: dict[str, bool] = {}
-    """Built-in tools switched off (`name: false`)."""
+    builtin_tools: dict[str, bool | BuiltinTool] = {}
+    """Built-in tools switched off (`name: false`), or asked about (`name: {confirm: true}`)."""
+    policy: Policy = Policy()
+    approval: Approval = Approval()
     worker: Worker = Worker()
     runner: Runner = Runner()
     lease: Lease = Lease()

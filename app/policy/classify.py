@@ -8,19 +8,20 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import dropwhile
 
 import tree_sitter_bash
 from tree_sitter import Language, Node, Parser
 
+from app.policy.patterns import NO_PATTERNS, Patterns
 from app.policy.places import is_device, is_network, is_root, is_system_file
 from app.policy.rules import WRITES_DEVICE, judge
 from app.policy.tables import PROGRAM_VARIABLES
-from app.policy.verdict import ALLOW, Verdict, ask, block, worst
+from app.policy.verdict import ALLOW, ask, block, worst
 from app.policy.words import ANY, Word, source, words_of
 from app.policy.wrappers import ASSIGNMENT, RESERVED, Argv, Code, Inner, Stdin, Unclear, every_start, inner
-
-__all__ = ["Verdict", "classify"]
+from app.results import Verdict
 
 UNSURE = ask("it can't be parsed")
 LONGEST = 100_000
@@ -35,13 +36,27 @@ SUBSTITUTION = re.compile(r"(?<!\\)(?:`|\$\()")
 NOT_WORDS = frozenset(("file_redirect", "herestring_redirect", "heredoc_redirect", "variable_assignment"))
 
 
-def classify(command: str) -> Verdict:
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Where a command stands."""
+
+    patterns: Patterns
+    depth: int = 0
+    """In how many commands that run others."""
+    folder: str = ""
+    """Where the script went, if that is known and matters."""
+
+    def deeper(self) -> Scene:
+        return replace(self, depth=self.depth + 1)
+
+
+def classify(command: str, patterns: Patterns = NO_PATTERNS) -> Verdict:
     """The verdict on a whole command line or script. Pure; never raises for what a command may be."""
-    return examine(command, 0)
+    return examine(command, Scene(patterns))
 
 
-def examine(text: str, depth: int) -> Verdict:
-    if len(text) > LONGEST or depth > DEEPEST:
+def examine(text: str, scene: Scene) -> Verdict:
+    if len(text) > LONGEST or scene.depth > DEEPEST:
         return ask("it is too long, or nested too deep, to be looked at")
     try:
         data = text.encode()
@@ -51,8 +66,8 @@ def examine(text: str, depth: int) -> Verdict:
         return ask("it holds control characters")
     root = Parser(Language(tree_sitter_bash.language())).parse(data).root_node
     nodes = list(every(root))
-    folder = went_to(nodes)
-    verdicts = [verdict for node in nodes for verdict in of_node(node, folder, depth)]
+    scene = replace(scene, folder=went_to(nodes))
+    verdicts = [verdict for node in nodes for verdict in of_node(node, scene)]
     if root.has_error:
         verdicts.append(UNSURE)
     for match in JOINED.finditer(text):
@@ -72,10 +87,10 @@ def every(root: Node) -> Iterator[Node]:
         pending.extend(reversed(node.children))
 
 
-def of_node(node: Node, folder: str, depth: int) -> Iterator[Verdict]:
+def of_node(node: Node, scene: Scene) -> Iterator[Verdict]:
     match node.type:
         case "command":
-            yield of_words(argv(node), stdin_of(node), folder, depth)
+            yield of_words(argv(node), stdin_of(node), scene)
         case "file_redirect":
             yield of_redirect(node)
         case "heredoc_redirect":
@@ -89,7 +104,7 @@ def of_node(node: Node, folder: str, depth: int) -> Iterator[Verdict]:
         case "command_substitution":
             text = source(node)
             if text.startswith("`") and "\\" in text:
-                yield examine(re.sub(r"\\([`\\$])", r"\1", text[1:-1]), depth + 1)
+                yield examine(re.sub(r"\\([`\\$])", r"\1", text[1:-1]), scene.deeper())
 
 
 def substitutes_unseen(redirect: Node) -> bool:
@@ -118,33 +133,33 @@ def argv(command: Node) -> list[Word]:
     return [word for child in command.named_children if child.type not in NOT_WORDS for word in words_of(child)]
 
 
-def of_words(words: Sequence[Word], stdin: Stdin, folder: str, depth: int) -> Verdict:
+def of_words(words: Sequence[Word], stdin: Stdin, scene: Scene) -> Verdict:
     given, words = words, list(dropwhile(lambda word: ASSIGNMENT.match(word.text), words))
     for word in given[: len(given) - len(words)]:
         if of_variable(word.text) is not ALLOW:
-            return worst([of_variable(word.text), of_words(words, stdin, folder, depth)])
+            return worst([of_variable(word.text), of_words(words, stdin, scene)])
     if not words:
         return ALLOW
     name = words[0]
-    if depth > DEEPEST:
+    if scene.depth > DEEPEST:
         return ask("it is nested too deep to be looked at")
     if name.text in RESERVED:
         # After `time` and its like the parser takes bash's own syntax for words, and may be wrong about what follows.
-        starts = every_start(words[1:])[:MOST_STARTS] if depth < DEEPEST_STARTS else []
-        return worst([UNSURE, *(of_inner(found, stdin, folder, depth + 1) for found in starts)])
+        starts = every_start(words[1:])[:MOST_STARTS] if scene.depth < DEEPEST_STARTS else []
+        return worst([UNSURE, *(of_inner(found, stdin, scene.deeper()) for found in starts)])
     if not name.known or name.pattern or not name.text:
         return ask("the name of a command is only known when it runs")
     program, args = posixpath.basename(name.text), words[1:]
-    own = judge(program, args, folder=folder)
-    return worst([own, *(of_inner(found, stdin, folder, depth + 1) for found in inner(program, args, stdin))])
+    own = scene.patterns.judge(program, words) or judge(program, args, folder=scene.folder)
+    return worst([own, *(of_inner(found, stdin, scene.deeper()) for found in inner(program, args, stdin))])
 
 
-def of_inner(found: Inner, stdin: Stdin, folder: str, depth: int) -> Verdict:
+def of_inner(found: Inner, stdin: Stdin, scene: Scene) -> Verdict:
     match found:
         case Argv(words):
-            return of_words(words, stdin, folder, depth)
+            return of_words(words, stdin, scene)
         case Code(text):
-            return examine(text, depth)
+            return examine(text, scene)
         case Unclear(reason):
             return ask(reason)
 

@@ -22,8 +22,9 @@ from app.policy.tables import (
     POWER,
     SUBCOMMANDS,
 )
-from app.policy.verdict import ALLOW, Verdict, ask, block
+from app.policy.verdict import ALLOW, ask, block
 from app.policy.words import ANY, Word
+from app.results import Verdict
 
 WIPES = "it would wipe the system or someone's home"
 WRITES_DEVICE = "it would write to a disk or a device"

@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 
 from app.policy.tables import PROGRAM_VARIABLES
-from app.policy.verdict import ALLOW, Verdict, ask
+from app.policy.verdict import ALLOW, ask
 from app.policy.words import Word
+from app.results import Verdict
 
 RUNS = "it can run other commands"
 LONGEST = 2000

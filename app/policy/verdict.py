@@ -1,23 +1,12 @@
-"""What the policy says of a command."""
+"""What the policy says of a command, and which of several such sayings holds."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
 
-Answer = Literal["allow", "ask", "block"]
-WEIGHT: dict[Answer, int] = {"allow": 0, "ask": 1, "block": 2}
+from app.results import Verdict
 
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """`allow`: run it; `ask`: a person decides; `block`: never. `reason` is for that person and the model."""
-
-    answer: Answer
-    reason: str = ""
-
-
+WEIGHT = {"allow": 0, "ask": 1, "block": 2}
 ALLOW = Verdict("allow")
 
 

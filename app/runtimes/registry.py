@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 
 from app.config.settings import Runtime as RuntimeSettings
 from app.errors import Permanent
+from app.policy.patterns import NO_PATTERNS, Patterns
 from app.ports import Runtime
 from app.runtimes.workspace import workspace_id
 
@@ -22,11 +23,13 @@ BUILT_IN = {
 }
 """Loaded when asked for: a machine need not have what it does not offer."""
 
-Factory = Callable[[RuntimeSettings], Runtime]
+Factory = Callable[..., Runtime]
 
 
-def open_runtimes(names: Sequence[str], settings: RuntimeSettings) -> dict[str, Runtime]:
-    """The runtimes of these names, each tried on this machine.
+def open_runtimes(
+    names: Sequence[str], settings: RuntimeSettings, patterns: Patterns = NO_PATTERNS
+) -> dict[str, Runtime]:
+    """The runtimes of these names, each tried on this machine; `patterns` are the command policy's.
 
     Raises Permanent, which lists every one that is unknown or can't run here, with the cure.
     """
@@ -34,7 +37,8 @@ def open_runtimes(names: Sequence[str], settings: RuntimeSettings) -> dict[str, 
     problems: list[str] = []
     for name in names:
         try:
-            runtime = factory(name)(settings)
+            made = factory(name)
+            runtime = made(settings, patterns) if name == "guarded" else made(settings)
         except (Permanent, ImportError) as error:
             problems.append(f"runtime {name}: {error}")
             continue
@@ -48,7 +52,10 @@ def open_runtimes(names: Sequence[str], settings: RuntimeSettings) -> dict[str, 
 
 
 def factory(name: str) -> Factory:
-    """What makes the runtime: a callable that takes the `runtime` settings. A built-in name can't be taken over."""
+    """What makes the runtime, a callable that takes the `runtime` settings; a built-in name can't be taken over.
+
+    That of `guarded` takes the policy's patterns as well.
+    """
     if name in BUILT_IN:
         module, _, attribute = BUILT_IN[name].partition(":")
         made: Factory = getattr(import_module(module), attribute)

@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from app.policy.classify import classify
+from app.policy.patterns import NO_PATTERNS, Patterns
+from app.policy.verdict import ALLOW, ask
 from app.ports import ToolSpec
+from app.results import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +20,19 @@ class BuiltinTool:
     spec: ToolSpec
     idempotent: bool
     place: Literal["runner", "worker"] = "runner"
+    confirm: bool | None = None
+    """Whether each call is asked about; None: a command as the policy says."""
+    patterns: Patterns = NO_PATTERNS
+
+    def judge(self, args: Mapping[str, Any]) -> Verdict:
+        """See `app.ports.Tool`. What is blocked stays so, whatever `confirm` says."""
+        name = self.spec.name
+        verdict = classify(str(args.get("command", "")), self.patterns) if name == "bash" else ALLOW
+        if self.confirm is None or verdict.answer == "block":
+            return verdict
+        if self.confirm:
+            return verdict if verdict.answer == "ask" else ask(f"{name}: each call of it is asked about")
+        return ALLOW
 
 
 def text(description: str) -> dict[str, str]:

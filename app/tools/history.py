@@ -7,7 +7,8 @@ from typing import Any
 
 from app.db import Database
 from app.jsonb import storable
-from app.tools.builtin import HISTORY
+from app.results import Verdict
+from app.tools.builtin import HISTORY, BuiltinTool
 
 MOST = 50
 SHOWN_CHARACTERS = 2000
@@ -32,8 +33,12 @@ class History:
     idempotent = HISTORY.idempotent
     place = HISTORY.place
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, tool: BuiltinTool = HISTORY) -> None:
         self.db = db
+        self.judged_as = tool
+
+    def judge(self, args: Mapping[str, Any]) -> Verdict:
+        return self.judged_as.judge(args)
 
     def run(self, ctx: Any, args: Mapping[str, Any]) -> str:
         """The latest messages that contain `args["query"]`, oldest first, one a line."""

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from app.audit import event
 from app.clock import uuid7
-from app.config.settings import Messages
+from app.config.messages import Messages
 from app.errors import Transient
 from app.ports import Adapter, Tool
 from app.results import Answer, CallRequest

@@ -11,9 +11,11 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from app.clock import uuid7
-from app.errors import Cancelled, Permanent
+from app.errors import Cancelled, Permanent, Refused
 from app.jsonb import dumps
 from app.leases import Lease, insist
+from app.policy.classify import classify
+from app.policy.patterns import patterns_of
 from app.sandbox_lane import LIVE_RUNNER, use_sandbox
 from app.states import OPEN_CALLS, CallState
 from app.turns.services import TurnServices
@@ -76,6 +78,8 @@ class Reach:
         self._numbers = itertools.count(1)
 
     def bash(self, command: str, *, timeout: float | None = None) -> str:
+        if self.bench.runtime == "guarded":
+            self._guard(command)
         args = {"command": command} if timeout is None else {"command": command, "timeout": timeout}
         return self._call("bash", args, idempotent=False)
 
@@ -84,6 +88,13 @@ class Reach:
 
     def write(self, path: str, content: str) -> str:
         return self._call("write", {"path": path, "content": content}, idempotent=True)
+
+    def _guard(self, command: str) -> None:
+        """On the host only what the policy allows by itself: a tool can't ask anybody."""
+        verdict = classify(command, patterns_of(self.bench.services.settings.policy))
+        if verdict.answer != "allow":
+            why = "is blocked" if verdict.answer == "block" else "needs an approval, for which a tool can't ask"
+            raise Refused(f"not run, it {why}: {verdict.reason}", status=403)
 
     def _call(self, tool: str, args: Mapping[str, Any], *, idempotent: bool) -> str:
         bench, written = self.bench, dumps(args)

@@ -9,8 +9,9 @@ from typing import Any
 from uuid import uuid4
 
 from app.errors import Cancelled
+from app.policy.verdict import ALLOW
 from app.ports import Cancel, Executed, Outbound, Prompt, ToolResult, ToolSpec, UserText
-from app.results import Answer, CallRequest, SendResult, Sent, Usage
+from app.results import Answer, CallRequest, SendResult, Sent, Usage, Verdict
 
 Step = str | Sequence[CallRequest] | Exception | Callable[[Prompt, Cancel], Any]
 
@@ -99,12 +100,21 @@ class TrustedTool:
     place = "worker"
 
     def __init__(
-        self, name: str, run: Callable[[Any, Mapping[str, Any]], str] = lambda *_: "ok", *, idempotent: bool = False
+        self,
+        name: str,
+        run: Callable[[Any, Mapping[str, Any]], str] = lambda *_: "ok",
+        *,
+        idempotent: bool = False,
+        verdict: Verdict | Callable[[Mapping[str, Any]], Verdict] = ALLOW,
     ) -> None:
+        self.verdict = verdict
         self.spec = ToolSpec(name, "", {"type": "object"})
         self.idempotent = idempotent
         self.runs: list[str] = []
         self._run = run
+
+    def judge(self, args: Mapping[str, Any]) -> Verdict:
+        return self.verdict(args) if callable(self.verdict) else self.verdict
 
     def run(self, ctx: Any, args: Mapping[str, Any]) -> str:
         self.runs.append(ctx.idempotency_key)

@@ -72,7 +72,7 @@ class Worker(Station):
         super().__init__(database_url, redis_url, name, more)
         self.model = model or ScriptedModel()
         self.adapter = adapter or NoteAdapter()
-        every_tool = tools_of(self.db, tools or {}, {})
+        every_tool = tools_of(self.db, tools or {}, self.settings.builtin_tools, self.settings.policy)
         adapters: dict[str, Adapter] = {self.adapter.name: self.adapter}
         self.outbox = Outbox(self.db, self.keeper, lambda _: self.adapter, self.settings.delivery, self.draining)
         self.services = TurnServices(

@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from app import calls, deliveries
 from app.calls import Ended
-from app.config.settings import Messages
+from app.config.messages import Messages
 from app.db import Database
 from app.errors import LeaseLost, Transient
 from app.leases import Keeper

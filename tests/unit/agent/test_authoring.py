@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from app.authoring import AuthoredTool, Ctx, tool
+from app.authoring import AuthoredTool, Block, Confirm, Ctx, tool
 from app.errors import Permanent, Refused
 from app.ports import Tool, WorkerTool
+from app.results import Verdict
 
 
 class Never:
@@ -325,9 +326,64 @@ def test_names_that_models_do_not_take(name: str) -> None:
         tool(name=name)(test_names_that_models_do_not_take)
 
 
-def test_confirm_is_not_known_yet() -> None:
-    with pytest.raises(TypeError, match="unexpected keyword argument 'confirm'"):
-        tool(confirm=True)  # type: ignore[call-overload]
+def paged(said: Any) -> AuthoredTool:
+    @tool(confirm=lambda service, reason: said(service, reason) if callable(said) else said)
+    def page(ctx: Ctx, service: str, reason: str = "none given") -> None: ...
+
+    return page
+
+
+async def later(service: str, reason: str) -> str:
+    return f"Page {service}: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("said", "verdict"),
+    [
+        (None, Verdict("allow")),
+        ("Page them", Verdict("ask", "Page them")),
+        (Confirm("Page them", details="at night"), Verdict("ask", "Page them", "at night")),
+        (Block("nobody is on call"), Verdict("block", "nobody is on call")),
+        (lambda service, reason: f"Page {service}: {reason}", Verdict("ask", "Page db: none given")),
+        (later, Verdict("ask", "Page db: none given")),
+    ],
+)
+def test_confirm_decides_by_the_arguments(said: Any, verdict: Verdict) -> None:
+    assert paged(said).judge({"service": "db"}) == verdict
+
+
+@pytest.mark.parametrize(("confirm", "answer"), [(None, "allow"), (False, "allow"), (True, "ask"), ("Sure?", "ask")])
+def test_every_call_or_none_is_asked_about(confirm: Any, answer: str) -> None:
+    @tool(confirm=confirm)
+    def wipe() -> None: ...
+
+    assert wipe.judge({}).answer == answer
+
+
+def test_what_confirm_raises_or_returns_by_mistake_is_no_permission() -> None:
+    with pytest.raises(ZeroDivisionError):
+        paged(lambda *_: 1 / 0).judge({"service": "db"})
+    with pytest.raises(TypeError, match=r"confirm returned True; return None, a text, Confirm\(…\) or Block\(…\)"):
+        paged(True).judge({"service": "db"})
+
+
+def test_arguments_that_do_not_fit_are_refused_when_it_runs_and_never_reach_confirm() -> None:
+    assert paged(lambda *_: 1 / 0).judge({"nonsense": 1}).answer == "allow"
+
+
+@pytest.mark.parametrize(
+    ("confirm", "problem"),
+    [
+        (lambda service: service, "confirm can't be called with service, reason: "),
+        (7, "confirm is neither a function nor a text"),
+        (" ", "confirm is neither a function nor a text"),
+    ],
+)
+def test_a_confirm_that_can_not_work_is_told_at_once(confirm: Any, problem: str) -> None:
+    with pytest.raises(TypeError, match=f"tool page: {problem}"):
+
+        @tool(confirm=confirm)
+        def page(service: str, reason: str) -> None: ...
 
 
 @tool

@@ -116,8 +116,8 @@ def test_one_tool_may_have_two_names_in_its_file(folder: Path, files: Files) -> 
             ":3: TypeError: tool f: parameter x has no type; write x: str; correct it",
         ),
         (
-            "from app.authoring import tool\n@tool(confirm=True)\ndef f() -> None: ...",
-            ":2: TypeError: tool() got an unexpected keyword argument 'confirm'; correct it",
+            "from app.authoring import tool\n@tool(confirmed=True)\ndef f() -> None: ...",
+            ":2: TypeError: tool() got an unexpected keyword argument 'confirmed'; correct it",
         ),
         ("import json\njson.loads('x')", ":2: JSONDecodeError: Expecting value: line 1 column 1 (char 0); correct it"),
     ],

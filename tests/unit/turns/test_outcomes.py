@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.config.settings import Messages
+from app.config.messages import Messages
 from app.errors import Transient
 from app.ports import ToolSpec
 from app.results import Answer, CallRequest, Failed, Sent, Usage
