@@ -6,7 +6,7 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -19,6 +19,7 @@ from app.adapters.local import LocalAdapter
 from app.adapters.webhook import WebhookAdapter
 from app.config.settings import Settings
 from app.config.settings import WebhookAdapter as WebhookSettings
+from app.control.desk import Desk
 from app.db import Database
 from app.leases import Keeper
 from app.ports import Adapter
@@ -34,27 +35,43 @@ DRAFTS = "heyfleet:draft:{turn}"
 class Core:
     """What every process has."""
 
-    settings: Settings
+    current: Callable[[], Settings]
+    """The settings as they are now."""
     db: Database
     wakes: Wakes
     redis_url: str
     adapters: Mapping[str, Adapter]
+
+    @property
+    def settings(self) -> Settings:
+        return self.current()
 
     def close(self) -> None:
         self.wakes.close()
         self.db.close()
 
 
+def desk_of(core: Core) -> Desk:
+    """Where orders of people are carried out."""
+    return Desk(core.db, core.wakes, core.settings, core.adapters)
+
+
 def core(
-    settings: Settings, database_url: str, redis_url: str, process: str, *, pool_size: int = 10, patience: float = 10.0
+    current: Callable[[], Settings],
+    database_url: str,
+    redis_url: str,
+    process: str,
+    *,
+    pool_size: int = 10,
+    patience: float = 10.0,
 ) -> Core:
     """The services that every process has; `process` is its name in logs and in pg_stat_activity."""
     return Core(
-        settings=settings,
+        current=current,
         db=Database(database_url, name=process, pool_size=pool_size, patience=patience),
         wakes=Wakes(redis_url),
         redis_url=redis_url,
-        adapters=adapters_of(settings),
+        adapters=adapters_of(current()),
     )
 
 

@@ -1,32 +1,124 @@
-"""Asking for a turn to be cancelled: a flag on its row, seen by whoever works on it within a second."""
+"""Cancelling a turn, wherever it is: not begun, in somebody's hands, or with its reply not yet sent."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 from uuid import UUID
 
-from app.audit import encoded, event, insert_events
-from app.db import Database
-from app.states import OPEN_TURNS, sql_list
+from sqlalchemy import Connection, Row
+
+from app.audit import event
+from app.closing import Closing, close_queued, lock_thread, note, stage
+from app.config.messages import Messages
+from app.db import Database, compiled
+from app.ports import Adapter
+from app.states import OPEN_TURNS, TurnState
 
 # Who cancels a message that a running turn has taken in means that turn.
-CANCEL = f"""
-    WITH asked AS (
-        SELECT id, thread_id FROM turn WHERE id = (SELECT coalesce(absorbed_by, id) FROM turn WHERE id = :turn)
-    ), rung AS (
-        UPDATE thread SET version = version + 1, wake_at = now()
-        WHERE id = (SELECT thread_id FROM asked) RETURNING id
-    ), flagged AS (
-        UPDATE turn SET cancel_by = :who FROM rung, asked
-        WHERE turn.id = asked.id AND turn.state IN ({sql_list(OPEN_TURNS)}) AND turn.cancel_by IS NULL
-        RETURNING turn.thread_id, turn.trace
-    ), noted AS ({insert_events("flagged", thread="flagged.thread_id").replace("e.trace", "flagged.trace", 1)})
-    SELECT thread_id FROM flagged"""
+FOUND = """
+    SELECT turn.id, turn.state, turn.actor, turn.adapter, turn.reply, turn.trace, turn.cancel_by, turn.command,
+        turn.thread_id, turn.created_at, thread.key
+    FROM turn JOIN thread ON thread.id = turn.thread_id"""
+
+FIND = f"{FOUND} WHERE turn.id = (SELECT coalesce(absorbed_by, id) FROM turn WHERE id = :turn)"
+
+FLAG = """
+    UPDATE turn SET cancel_by = :who WHERE id = :turn AND cancel_by IS NULL RETURNING id"""
+RING = "UPDATE thread SET version = version + 1, wake_at = now() WHERE id = :thread"
+
+# A delivery is claimed under its destination's lock.
+HOLD_DESTINATIONS = """
+    SELECT 1 FROM destination
+    WHERE id IN (SELECT destination_id FROM delivery WHERE turn_id = :turn AND kind = 'reply' AND state = 'pending')
+    ORDER BY id FOR NO KEY UPDATE"""
+WITHDRAW = """
+    UPDATE delivery SET state = 'failed', error = :error, finished_at = now()
+    WHERE turn_id = :turn AND kind = 'reply' AND state = 'pending' RETURNING id"""
 
 
-def cancel(db: Database, turn: UUID, who: str) -> UUID | None:
-    """Flag an unfinished turn; its thread, to be woken. None where it is finished, flagged already or unknown."""
-    noted = event("cancel_requested", trace="", turn=turn, by=who)
-    params = {"turn": turn, "who": who, "events": encoded([noted])}
-    # Once more where nothing was flagged: it may have been taken in by a running turn in that very moment.
-    row = db.one(CANCEL, params) or db.one(CANCEL, params)
-    return row.thread_id if row else None
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """What became of it."""
+
+    how: Literal["ended", "asked", "withdrawn"]
+    """`ended`: it had not begun. `asked`: who works on it stops within a second. `withdrawn`: its reply is not sent."""
+    thread: UUID
+    destination: UUID | None = None
+    """To be woken, where there is one."""
+
+
+def find(db: Database, turn: UUID) -> Row[Any] | None:
+    """The turn that is meant."""
+    return db.one(FIND, turn=turn)
+
+
+def cancel(
+    db: Database, turn: UUID, who: str, *, adapters: Mapping[str, Adapter], texts: Messages, via: str = "cli"
+) -> Cancelled | None:
+    """Cancel a turn that has not been answered yet; None where it has been, was cancelled before or is unknown.
+
+    The caller wakes what it returns. `who` may do so: that is the caller's to find out.
+    """
+    with db.transaction() as connection:
+        thread = lock_thread(connection, turn)
+        found = connection.execute(compiled(FIND), {"turn": turn}).first()
+        if thread is None or found is None:
+            return None
+        if found.state not in OPEN_TURNS:
+            return withdrawn(connection, thread, found, who, adapters, texts, via)
+        if found.state != TurnState.QUEUED:
+            if connection.execute(compiled(FLAG), {"turn": found.id, "who": who}).first() is None:
+                return None
+            connection.execute(compiled(RING), {"thread": thread.id})
+            note(connection, [noted(found, who, via)])
+            return Cancelled("asked", thread.id)
+        note(connection, [noted(found, who, via)])
+        text = texts.cancelled.format(who=who)
+        closing = Closing(found.id, found.trace, TurnState.CANCELLED, text, address(adapters, found), who)
+        _, destination = close_queued(connection, thread, closing)
+        return Cancelled("ended", thread.id, destination)
+
+
+def withdrawn(
+    connection: Connection,
+    thread: Row[Any],
+    found: Row[Any],
+    who: str,
+    adapters: Mapping[str, Adapter],
+    texts: Messages,
+    via: str,
+) -> Cancelled | None:
+    """Take back the replies of an ended turn that nobody has begun to send."""
+    if found.state == TurnState.CANCELLED:
+        return None
+    connection.execute(compiled(HOLD_DESTINATIONS), {"turn": found.id})
+    error = f"withdrawn: cancelled by {who}"
+    if not connection.execute(compiled(WITHDRAW), {"turn": found.id, "error": error}).all():
+        return None
+    note(connection, [noted(found, who, via)])
+    place, text = address(adapters, found), texts.cancelled.format(who=who)
+    if place is None:
+        return Cancelled("withdrawn", thread.id)
+    body = {"thread": thread.key, "run": str(found.id), "status": TurnState.CANCELLED.value, "text": text}
+    return Cancelled("withdrawn", thread.id, stage(connection, found.adapter, place, found.id, "cancelled", body))
+
+
+def address(adapters: Mapping[str, Adapter], found: Row[Any]) -> str | None:
+    adapter = adapters.get(found.adapter)
+    return adapter.address(found.reply, found.key) if adapter else None
+
+
+def noted(found: Row[Any], who: str, via: str) -> dict[str, Any]:
+    return event(
+        "cancel_requested",
+        trace=found.trace,
+        thread=found.thread_id,
+        turn=found.id,
+        adapter=found.adapter,
+        requester=found.actor,
+        by=who,
+        via=via,
+        state=found.state,
+    )

@@ -44,8 +44,8 @@ ACCEPT = f"""
             has_files = thread.has_files OR excluded.has_files
         RETURNING id, last_seq, open_turns
     ), asked AS (
-        INSERT INTO turn (id, thread_id, seq, adapter, state, actor, trace, reply)
-        SELECT :turn_id, id, last_seq, :adapter, 'queued', :actor, :trace, CAST(:reply AS jsonb) FROM home
+        INSERT INTO turn (id, thread_id, seq, adapter, state, actor, trace, reply, command)
+        SELECT :turn_id, id, last_seq, :adapter, 'queued', :actor, :trace, CAST(:reply AS jsonb), :command FROM home
     ), said AS (
         INSERT INTO message (id, thread_id, turn_id, direction, actor, text, data)
         SELECT :message_id, id, :turn_id, 'in', :actor, :text, CAST(:data AS jsonb) FROM home
@@ -136,6 +136,7 @@ def parameters(inbound: Inbound, turn_id: UUID, max_in_flight: int) -> dict[str,
         "text": storable(inbound.text),
         "data": dumps(inbound.data),
         "reply": dumps(inbound.reply),
+        "command": inbound.command,
         "trace": trace,
         "files": dumps(files),
         "has_files": bool(files),

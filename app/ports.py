@@ -46,6 +46,8 @@ class Inbound:
     """Each `{name, media_type, data}` with `data` in base64, and `text` where it is short text."""
     reply: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Where the reply goes, in the adapter's own words; empty where nothing is to be sent."""
+    command: str | None = None
+    """The control command that the text is."""
     create_thread: bool = True
     """False: the thread must exist already."""
 

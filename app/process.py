@@ -14,11 +14,12 @@ import structlog
 from app import calls, runners
 from app.agent.prompt import system_prompt
 from app.agent.watch import LiveAgents
-from app.bootstrap import Core, Drafts, core, keeper_of
+from app.bootstrap import Core, Drafts, core, desk_of, keeper_of
 from app.calls import Place
 from app.config.load import Loaded
 from app.config.settings import Settings
 from app.config.watch import LiveSettings
+from app.control.desk import lapse
 from app.db import Database
 from app.deliveries import Outbox, deliver
 from app.errors import HeyfleetError, Permanent
@@ -108,10 +109,10 @@ class Personas:
 def worker_services(loaded: Loaded, database_url: str, redis_url: str) -> WorkerServices:
     """The services of a worker process."""
     settings = loaded.settings
-    base = core(settings, database_url, redis_url, "worker", pool_size=WORKER_CONNECTIONS)
+    live = LiveSettings(loaded)
+    base = core(live.get, database_url, redis_url, "worker", pool_size=WORKER_CONNECTIONS)
     keeper = keeper_of(settings, database_url, "worker")
     draining = threading.Event()
-    live = LiveSettings(loaded)
     personas = Personas(live, base.db)
     outbox = Outbox(
         base.db, keeper, lambda name: base.adapters.get(name) or Unconfigured(name), settings.delivery, draining
@@ -127,7 +128,11 @@ def worker_services(loaded: Loaded, database_url: str, redis_url: str) -> Worker
         deliver=lambda destination: deliver(outbox, destination),
         draining=draining,
     )
-    sweeper = Sweeper(base.db, keeper, base.wakes, every=settings.lease.sweep)
+
+    def lapse_due() -> None:
+        lapse(desk_of(base))
+
+    sweeper = Sweeper(base.db, keeper, base.wakes, every=settings.lease.sweep, chores=[lapse_due])
     return WorkerServices(base, keeper, sweeper, turns, outbox, personas, draining)
 
 
@@ -169,7 +174,7 @@ def runner_services(loaded: Loaded, database_url: str, redis_url: str) -> Runner
     runtimes = open_runtimes(names, settings.runtime, patterns_of(settings.policy))
     folder = any(not runtime.portable for runtime in runtimes.values())
     workspace = workspace_id(settings.runtime.workspace) if folder else None
-    base = core(settings, database_url, redis_url, "runner", pool_size=RUNNER_CONNECTIONS)
+    base = core(lambda: settings, database_url, redis_url, "runner", pool_size=RUNNER_CONNECTIONS)
     keeper = keeper_of(settings, database_url, "runner")
     runner = settings.runner.id or kept_id(settings.state_dir / "runner-id")
 

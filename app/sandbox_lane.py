@@ -34,12 +34,13 @@ FIND_STARVED = f"SELECT {STARVED} WHERE EXISTS (SELECT 1 FROM slot WHERE {FREE_S
 LIVE_RUNNER = f"(SELECT id FROM runner WHERE runner.id = box.runner_id AND {RUNNER_LIVES})"
 
 
-def use_sandbox(source: str) -> str:
-    """An INSERT that makes sure that a sandbox is there and is woken, if `source` (a FROM) has a row."""
+def use_sandbox(source: str, *, wakes: str = "true") -> str:
+    """An INSERT that makes sure that a sandbox is there, if `source` (a FROM) has a row, and is woken if `wakes`."""
     return f"""
         INSERT INTO sandbox (id, agent, runtime, scope_key, wake_at, version)
-        SELECT :sandbox, :agent, :runtime, :scope_key, now(), 1 FROM {source}
-        ON CONFLICT (agent, runtime, scope_key) DO UPDATE SET version = sandbox.version + 1, wake_at = now()
+        SELECT :sandbox, :agent, :runtime, :scope_key, CASE WHEN {wakes} THEN now() END, 1 FROM {source}
+        ON CONFLICT (agent, runtime, scope_key) DO UPDATE SET version = sandbox.version + 1,
+            wake_at = CASE WHEN {wakes} THEN now() ELSE sandbox.wake_at END
         RETURNING id, runner_id"""
 
 

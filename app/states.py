@@ -15,11 +15,22 @@ class TurnState(StrEnum):
 
 
 class CallState(StrEnum):
+    AWAITING_APPROVAL = "awaiting_approval"
     QUEUED = "queued"
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
+    CANCELLED = "cancelled"
+    BLOCKED = "blocked"
+    DENIED = "denied"
+
+
+class ApprovalState(StrEnum):
+    PENDING = "pending"
+    APPROVED = "approved"
+    DENIED = "denied"
+    EXPIRED = "expired"
     CANCELLED = "cancelled"
 
 
@@ -32,7 +43,7 @@ class DeliveryState(StrEnum):
 
 
 TURN_MOVES: dict[TurnState, frozenset[TurnState]] = {
-    # queued to done: absorbed as a steer by the turn that was running.
+    # queued to done: absorbed as a steer by the turn that was running, turned away, or a command that was obeyed.
     TurnState.QUEUED: frozenset({TurnState.RUNNING, TurnState.DONE, TurnState.CANCELLED}),
     TurnState.RUNNING: frozenset({TurnState.WAITING, TurnState.DONE, TurnState.FAILED, TurnState.CANCELLED}),
     TurnState.WAITING: frozenset({TurnState.RUNNING, TurnState.DONE, TurnState.FAILED, TurnState.CANCELLED}),
@@ -42,6 +53,7 @@ TURN_MOVES: dict[TurnState, frozenset[TurnState]] = {
 }
 
 CALL_MOVES: dict[CallState, frozenset[CallState]] = {
+    CallState.AWAITING_APPROVAL: frozenset({CallState.QUEUED, CallState.DENIED, CallState.CANCELLED}),
     CallState.QUEUED: frozenset({CallState.RUNNING, CallState.CANCELLED}),
     # running to queued: an idempotent call whose process died.
     CallState.RUNNING: frozenset(
@@ -51,6 +63,18 @@ CALL_MOVES: dict[CallState, frozenset[CallState]] = {
     CallState.FAILED: frozenset(),
     CallState.INTERRUPTED: frozenset(),
     CallState.CANCELLED: frozenset(),
+    CallState.BLOCKED: frozenset(),
+    CallState.DENIED: frozenset(),
+}
+
+APPROVAL_MOVES: dict[ApprovalState, frozenset[ApprovalState]] = {
+    ApprovalState.PENDING: frozenset(
+        {ApprovalState.APPROVED, ApprovalState.DENIED, ApprovalState.EXPIRED, ApprovalState.CANCELLED}
+    ),
+    ApprovalState.APPROVED: frozenset(),
+    ApprovalState.DENIED: frozenset(),
+    ApprovalState.EXPIRED: frozenset(),
+    ApprovalState.CANCELLED: frozenset(),
 }
 
 DELIVERY_MOVES: dict[DeliveryState, frozenset[DeliveryState]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -50,7 +51,17 @@ FENCE = "EXISTS (SELECT 1 FROM role WHERE name = 'sweeper' AND role.lease_token 
 class Sweeper:
     """A thread in every worker; at any time one of the fleet's sweeps, under the lease of the role."""
 
-    def __init__(self, db: Database, keeper: Keeper, wakes: Wakes, *, every: float) -> None:
+    def __init__(
+        self,
+        db: Database,
+        keeper: Keeper,
+        wakes: Wakes,
+        *,
+        every: float,
+        chores: Sequence[Callable[[], object]] = (),
+    ) -> None:
+        """`chores` are done with each sweep, before it: what has become due in the rows by the mere passing of time."""
+        self.chores = chores
         self.db = db
         self.keeper = keeper
         self.wakes = wakes
@@ -83,6 +94,8 @@ class Sweeper:
         lease = self._lead()
         if lease is None:
             return 0
+        for chore in self.chores:
+            chore()
         woken = 0
         for lane in self._found("thread", "NULL", lease):
             woken += self.wakes.thread(lane[0])

@@ -8,19 +8,24 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import redis
 import typer
 from redis.exceptions import RedisError
+from sqlalchemy import Row
 
-from app.bootstrap import DRAFTS, Core
-from app.cancel import cancel
+from app import approvals, questions
+from app.bootstrap import DRAFTS, Core, desk_of
 from app.cli.context import connected
 from app.config.settings import LocalAdapter
+from app.control.commands import parse
+from app.control.desk import Order, answer, cancel
+from app.control.obey import obey_at_once, told
 from app.errors import Refused
 from app.inbox import Accepted, accept
+from app.policy.people import Person
 from app.ports import Inbound
 
 LOOK_EVERY = 0.1
@@ -29,9 +34,11 @@ SLOW_AFTER = 15.0
 CALLS = """
     SELECT id, tool, args, state FROM call WHERE turn_id = :turn AND parent_id IS NULL ORDER BY created_at, ordinal"""
 ENDED = """
-    SELECT coalesce(host.state, turn.state) AS state, coalesce(host.answer, turn.answer) AS answer
+    SELECT coalesce(host.id, turn.id) AS id, coalesce(host.state, turn.state) AS state,
+        coalesce(host.answer, turn.answer) AS answer
     FROM turn LEFT JOIN turn AS host ON host.id = turn.absorbed_by WHERE turn.id = :turn"""
 FINAL = ("done", "failed", "cancelled")
+UNSHOWN_CALLS = ("queued", "running", "awaiting_approval")
 
 
 def chat(
@@ -42,14 +49,15 @@ def chat(
 ) -> None:
     """Talk with an agent. Ctrl-C stops its answer, Ctrl-D ends the chat."""
     with connected(context) as core:
-        local = local_adapter(core, adapter)
-        key = thread or f"chat-{secrets.token_hex(4)}"
+        talk = Talk(core, local_adapter(core, adapter), thread or f"chat-{secrets.token_hex(4)}")
         if message is not None:
-            answer(core, say(core, local, key, message))
+            talk.answer(talk.say(message))
             return
-        sys.stdout.write(f"Talking with {local.agent}, thread {key}. Ctrl-C stops an answer, Ctrl-D ends.\n")
+        sys.stdout.write(
+            f"Talking with {talk.adapter.agent}, thread {talk.key}. Ctrl-C stops an answer, Ctrl-D ends.\n"
+        )
         for text in lines():
-            answer(core, say(core, local, key, text))
+            talk.answer(talk.say(text))
 
 
 def local_adapter(core: Core, name: str) -> LocalAdapter:
@@ -73,43 +81,115 @@ def lines() -> Iterator[str]:
             yield text
 
 
-def say(core: Core, adapter: LocalAdapter, key: str, text: str) -> Accepted:
-    user = getpass.getuser()
-    inbound = Inbound(adapter.agent, adapter.name, key, key, user, text, event_key=secrets.token_hex(16))
-    accepted = accept(core.db, inbound, reject_busy=core.settings.task.busy == "reject")
-    core.wakes.thread(accepted.thread_id)
-    return accepted
+class Talk:
+    """One conversation with one agent."""
+
+    def __init__(self, core: Core, adapter: LocalAdapter, key: str) -> None:
+        self.core = core
+        self.adapter = adapter
+        self.key = key
+        self.user = getpass.getuser()
+        self.order = Order(Person(self.user), adapter.name, adapter.name)
+
+    def say(self, text: str) -> Accepted:
+        """Have a message accepted, or a control command carried out."""
+        command = parse(text)
+        inbound = Inbound(
+            self.adapter.agent,
+            self.adapter.name,
+            self.key,
+            self.key,
+            self.user,
+            text,
+            event_key=secrets.token_hex(16),
+            command=command.text if command else None,
+        )
+        reject = command is None and self.core.settings.task.busy == "reject"
+        accepted = accept(self.core.db, inbound, reject_busy=reject)
+        if command is not None and command.at_once:
+            obey_at_once(desk_of(self.core), self.order, command, inbound, accepted)
+        else:
+            self.core.wakes.thread(accepted.thread_id)
+        return accepted
+
+    def answer(self, accepted: Accepted) -> None:
+        """Show what comes until the turn has ended; Ctrl-C cancels it."""
+        screen = Screen()
+        with drafts(self.core, accepted.turn_id) as draft:
+            while True:
+                try:
+                    if self.follow(accepted.turn_id, screen, draft):
+                        return
+                    time.sleep(LOOK_EVERY)  # rows tell nobody that they changed, so they are looked at again
+                except KeyboardInterrupt:
+                    if not self.stop(accepted.turn_id):
+                        return
+
+    def stop(self, turn: UUID) -> bool:
+        """Cancel the turn; False where there is nothing left to wait for."""
+        try:
+            if cancel(desk_of(self.core), self.order, turn) is not None:
+                return True
+            sys.stderr.write("\n(the answer is being cancelled already; not waiting for it)\n")
+        except Refused as error:
+            sys.stderr.write(f"\n({error.message}; not waiting for the answer)\n")
+        return False
+
+    def follow(self, turn: UUID, screen: Screen, draft: Any) -> bool:
+        """Show what is new, and ask what is to be approved. True once the turn has ended."""
+        for text in draft():
+            screen.draft(text)
+        for call in self.core.db.rows(CALLS, turn=turn):
+            screen.call(call.id, call.tool, call.args, call.state)
+        row = self.core.db.rows(ENDED, turn=turn)[0]
+        if row.state in FINAL:
+            screen.final(row.answer or "")
+            return True
+        if row.state == "waiting":
+            for asked in approvals.pending_of(self.core.db, row.id):
+                if screen.asks(asked.id):
+                    self.ask(screen, asked)
+        screen.wait()
+        return False
+
+    def ask(self, screen: Screen, asked: Row[Any]) -> None:
+        """Show one question and, at a terminal, have it answered in place."""
+        screen.newline()
+        texts = self.core.settings.messages
+        reason = "\n".join(filter(None, (asked.reason, asked.details)))
+        screen.write(
+            texts.approval_request.format(
+                id=asked.code,
+                requester=asked.requester,
+                tool=asked.tool,
+                arguments=questions.shown_arguments(asked.tool, asked.args),
+                reason=reason,
+                minutes=questions.minutes(asked.remaining),
+            )
+            + "\n"
+        )
+        decision = choice() if sys.stdin.isatty() else None
+        if decision is None:
+            screen.write(f"(waiting; from another terminal: heyfleet approvals approve {asked.code}, or deny)\n")
+            return
+        try:
+            verb: Literal["approve", "deny"] = "deny" if decision == "n" else "approve"
+            found = answer(desk_of(self.core), self.order, asked.code, verb, bypass=decision == "b")
+            screen.write(told(desk_of(self.core), found) + "\n")
+        except Refused as error:
+            screen.write(texts.not_permitted.format(reason=error.message) + "\n")
 
 
-def answer(core: Core, accepted: Accepted) -> None:
-    """Show what comes until the turn has ended; Ctrl-C cancels it."""
-    screen = Screen()
-    with drafts(core, accepted.turn_id) as draft:
-        while True:
-            try:
-                if follow(core, accepted.turn_id, screen, draft):
-                    return
-                time.sleep(LOOK_EVERY)  # rows tell nobody that they changed, so they are looked at again
-            except KeyboardInterrupt:
-                thread = cancel(core.db, accepted.turn_id, getpass.getuser())
-                if thread is None:
-                    sys.stderr.write("\n(the answer is being cancelled already; not waiting for it)\n")
-                    return
-                core.wakes.thread(thread)
-
-
-def follow(core: Core, turn: UUID, screen: Screen, draft: Any) -> bool:
-    """Show what is new. True once the turn has ended."""
-    for text in draft():
-        screen.draft(text)
-    for call in core.db.rows(CALLS, turn=turn):
-        screen.call(call.id, call.tool, call.args, call.state)
-    row = core.db.rows(ENDED, turn=turn)[0]
-    if row.state in FINAL:
-        screen.final(row.answer or "")
-        return True
-    screen.wait()
-    return False
+def choice() -> str | None:
+    """`y`, `n` or `b`; None for the end of the input."""
+    while True:
+        try:
+            text = input("[y]es, [n]o, or yes and a [b]ypass: ").strip().lower()
+        except EOFError:
+            sys.stdout.write("\n")
+            return None
+        if text[:1] in ("y", "n", "b"):
+            return text[0]
 
 
 class Screen:
@@ -118,6 +198,7 @@ class Screen:
     def __init__(self) -> None:
         self.shown = ""
         self.calls: set[UUID] = set()
+        self.asked: set[UUID] = set()
         self.started = time.monotonic()
         self.told = False
 
@@ -127,21 +208,28 @@ class Screen:
             return
         if not text.startswith(self.shown):
             self.newline()
-        self._write(text[len(self.shown) :])
+        self.write(text[len(self.shown) :])
         self.shown = text
 
     def call(self, call: UUID, tool: str, args: dict[str, Any], state: str) -> None:
-        if call in self.calls or state in ("queued", "running"):
+        if call in self.calls or state in UNSHOWN_CALLS:
             return
         self.calls.add(call)
         self.newline()
         told = " ".join(str(value) for value in args.values())
-        self._write(f"  · {tool} {' '.join(told.split())[:100]} ({state})\n")
+        self.write(f"  · {tool} {' '.join(told.split())[:100]} ({state})\n")
+
+    def asks(self, approval: UUID) -> bool:
+        """Whether it was not shown before."""
+        new = approval not in self.asked
+        self.asked.add(approval)
+        self.told = self.told or new  # there is no answer yet, and everybody knows why
+        return new
 
     def final(self, text: str) -> None:
         if not text.startswith(self.shown):
             self.newline()
-        self._write(text[len(self.shown) :] + "\n")
+        self.write(text[len(self.shown) :] + "\n")
 
     def wait(self) -> None:
         if not self.told and time.monotonic() - self.started > SLOW_AFTER:
@@ -150,10 +238,10 @@ class Screen:
 
     def newline(self) -> None:
         if self.shown and not self.shown.endswith("\n"):
-            self._write("\n")
+            self.write("\n")
         self.shown = ""
 
-    def _write(self, text: str) -> None:
+    def write(self, text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
 

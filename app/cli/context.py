@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import getpass
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,10 +19,12 @@ from rich.console import Console
 from rich.table import Table
 
 from app.bootstrap import Core, core
-from app.config.load import load
+from app.config.load import Loaded, load
 from app.config.settings import Settings
+from app.control.desk import Order
 from app.errors import Refused
 from app.log import configure
+from app.policy.people import Person
 from app.services.addresses import resolve
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table for people.")]
@@ -34,9 +37,13 @@ class Context:
 
     config: Path | None
 
+    def loaded(self) -> Loaded:
+        """The settings and where they come from. Raises ConfigError with everything that is wrong."""
+        return load(self.config)
+
     def settings(self) -> Settings:
         """Raises ConfigError with everything that is wrong."""
-        return load(self.config).settings
+        return self.loaded().settings
 
 
 class Stop(Exception):
@@ -53,11 +60,16 @@ def connected(context: typer.Context) -> Iterator[Core]:
     settings = context.obj.settings()
     configure("warning", "console", "cli")
     addresses = resolve(settings)
-    found = core(settings, addresses.database_url, addresses.redis_url, "cli", pool_size=2)
+    found = core(lambda: settings, addresses.database_url, addresses.redis_url, "cli", pool_size=2)
     try:
         yield found
     finally:
         found.close()
+
+
+def operator() -> Order:
+    """Whoever is at this shell gives the order, and may."""
+    return Order(Person(getpass.getuser(), operator=True), "cli", None)
 
 
 def failed(message: str) -> None:

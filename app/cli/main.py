@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import chat, config, database, deliveries, doctor, events, processes, status, threads, turns
+from app.cli import approvals, chat, config, database, deliveries, doctor, events, processes, status, threads, turns
 from app.cli.context import Context, Stop, failed
 from app.errors import ConfigError, HeyfleetError
 
@@ -33,6 +33,7 @@ def options(
     context.obj = Context(config_path)
 
 
+app.add_typer(approvals.app, name="approvals")
 app.add_typer(config.config_app, name="config")
 app.add_typer(database.app, name="db")
 app.add_typer(deliveries.app, name="deliveries")

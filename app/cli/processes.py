@@ -36,13 +36,14 @@ def start(context: typer.Context) -> None:
 
 def web(context: typer.Context) -> None:
     """Serve the ingress (a line of the Procfile)."""
-    settings = context.obj.settings()
+    loaded = context.obj.loaded()
+    settings = loaded.settings
     configure(settings.log.level, settings.log.format, "web")
     report_errors(settings, "web")
     addresses = wait_for(settings, also=lambda found: missing(found.database_url))
     from app.ingress.serve import serve  # noqa: PLC0415 (20 MB that the other verbs need not have)
 
-    serve(settings, addresses.database_url, addresses.redis_url)
+    serve(loaded, addresses.database_url, addresses.redis_url)
 
 
 def services(context: typer.Context) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from typing import Annotated
 
 import typer
 
-from app.cancel import cancel
-from app.cli.context import AsJson, Limit, connected, id_of, show
+from app.bootstrap import desk_of
+from app.cli.context import AsJson, Limit, connected, id_of, operator, show
+from app.control.desk import cancel
 from app.errors import Refused
 from app.states import TurnState
 
@@ -42,8 +42,6 @@ def turns(
 def cancel_verb(context: typer.Context, turn: str) -> None:
     """Stop a turn where it is: its model request and its commands end within a second."""
     with connected(context) as core:
-        thread = cancel(core.db, id_of(turn, "turn"), getpass.getuser())
-        if thread is None:
-            raise Refused(f"turn {turn} is finished, cancelled already or unknown (see heyfleet turns)")
-        core.wakes.thread(thread)
+        if cancel(desk_of(core), operator(), id_of(turn, "turn")) is None:
+            raise Refused(f"turn {turn} is finished, or cancelled already (see heyfleet turns)")
     sys.stdout.write(f"turn {turn} is being cancelled\n")

@@ -229,6 +229,11 @@ class Settings(Section):
     log: Log = Log()
     sentry_dsn: SecretStr | None = None
 
+    def permissions_of(self, adapter: str) -> Permissions:
+        """Who may approve there; nobody may where the adapter was taken out of the config."""
+        found = [other.permissions for other in self.adapters if other.name == adapter]
+        return found[0] if found else Permissions(approvers=People())
+
     @field_validator("adapters")
     @classmethod
     def one_name_each(cls, adapters: list[Any]) -> list[Any]:

@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException
 from app.bootstrap import Core, webhook_secrets
 from app.config.settings import WebhookAdapter
 from app.errors import Refused, Unavailable
-from app.ingress import health, webhook
+from app.ingress import health, orders, webhook
 from app.ingress.metrics import Fleet, Requests
 from app.ingress.runs import Waiting
 
@@ -44,6 +44,7 @@ def create_app(core: Core) -> Flask:
     measure(app, Requests(collectors))
     app.register_blueprint(health.blueprint)
     app.register_blueprint(webhook.blueprint)
+    app.register_blueprint(orders.blueprint)
     app.register_error_handler(Refused, refused)
     app.register_error_handler(Unavailable, unavailable)
     app.register_error_handler(HTTPException, http_error)

@@ -10,7 +10,8 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
 from app.bootstrap import core
-from app.config.settings import Settings
+from app.config.load import Loaded
+from app.config.watch import LiveSettings
 from app.ingress.app import create_app
 from app.log import configure
 
@@ -28,8 +29,9 @@ class Log(Logger):  # type: ignore[misc]  # gunicorn has no types
 class Web(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     """The app is made in each worker process: connections must not be shared over a fork."""
 
-    def __init__(self, settings: Settings, database_url: str, redis_url: str) -> None:
-        self.settings = settings
+    def __init__(self, loaded: Loaded, database_url: str, redis_url: str) -> None:
+        self.loaded = loaded
+        self.settings = loaded.settings
         self.database_url = database_url
         self.redis_url = redis_url
         super().__init__()
@@ -63,7 +65,7 @@ class Web(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         configure(self.settings.log.level, self.settings.log.format, "web")
         return create_app(
             # A request is answered 503 rather than kept waiting for a connection.
-            core(self.settings, self.database_url, self.redis_url, "web", patience=1.0)
+            core(LiveSettings(self.loaded).get, self.database_url, self.redis_url, "web", patience=1.0)
         )
 
 
@@ -71,6 +73,6 @@ def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def serve(settings: Settings, database_url: str, redis_url: str) -> None:
+def serve(loaded: Loaded, database_url: str, redis_url: str) -> None:
     """Serve until told to stop."""
-    Web(settings, database_url, redis_url).run()
+    Web(loaded, database_url, redis_url).run()

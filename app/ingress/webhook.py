@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -10,12 +11,17 @@ from flask import Blueprint, Response, current_app, jsonify, request
 from app.adapters.webhook.parse import Body, inbound_of, parse_body
 from app.adapters.webhook.reply_rules import check_reply_url
 from app.adapters.webhook.verify import verify
-from app.bootstrap import Core
+from app.bootstrap import Core, desk_of
 from app.clock import uuid7
 from app.config.settings import WebhookAdapter as Settings
+from app.control.commands import Command, parse
+from app.control.desk import Order
+from app.control.obey import obey_at_once
 from app.errors import Refused
 from app.inbox import Accepted, accept
 from app.ingress.runs import Standing, Waiting, standings
+from app.policy.people import Person
+from app.ports import Inbound
 
 MOST_SECONDS = 30.0
 
@@ -35,14 +41,19 @@ def continue_thread(name: str, thread: str) -> tuple[Response, int]:
 
 @blueprint.get("/webhook/<name>/threads/<thread>/runs/<run>")
 def show_run(name: str, thread: str, run: str) -> tuple[Response, int]:
-    settings = authorised(name)
+    found = run_of(authorised(name), thread, run)
+    if not found.finished:
+        found = waiting().wait(found.run, wait_seconds(), found.status) or found
+    return jsonify(outcome(found)), 200
+
+
+def run_of(settings: Settings, thread: str, run: str) -> Standing:
+    """Raises Refused (404)."""
     run_id = uuid_of(run)
     found = standings(core().db, [run_id]).get(run_id)
     if found is None or found.adapter != settings.name or found.thread_key != thread:
         raise Refused("there is no such run in this thread", status=404)
-    if not found.finished:
-        found = waiting().wait(run_id, wait_seconds()) or found
-    return jsonify(outcome(found)), 200
+    return found
 
 
 def take_in(name: str, path_thread: str | None) -> tuple[Response, int]:
@@ -51,7 +62,10 @@ def take_in(name: str, path_thread: str | None) -> tuple[Response, int]:
     if body.reply_url is not None:
         check_reply_url(body.reply_url, settings)
     run = uuid7()
+    command = parse(body.text)
     inbound = inbound_of(body, agent=settings.agent, adapter=settings.name, run=run, path_thread=path_thread)
+    if command is not None:
+        return take_order(settings, body, replace(inbound, command=command.text), run, command)
     accepted = accept(
         core().db,
         inbound,
@@ -64,10 +78,22 @@ def take_in(name: str, path_thread: str | None) -> tuple[Response, int]:
     return answer(body, accepted)
 
 
+def take_order(settings: Settings, body: Body, inbound: Inbound, run: UUID, command: Command) -> tuple[Response, int]:
+    """A control command is accepted like a message, whatever else is in flight; most are carried out at once."""
+    accepted = accept(core().db, inbound, turn_id=run)
+    if not accepted.duplicate and command.at_once:
+        order = Order(Person(body.user), settings.name, settings.name)
+        obey_at_once(desk_of(core()), order, command, inbound, accepted)
+    elif not accepted.duplicate:
+        core().wakes.thread(accepted.thread_id)
+    found = standings(core().db, [accepted.turn_id]).get(accepted.turn_id)
+    return (jsonify(outcome(found)), 200) if found and found.finished else answer(body, accepted)
+
+
 def answer(body: Body, accepted: Accepted) -> tuple[Response, int]:
-    ended = waiting().wait(accepted.turn_id, body.timeout_ms / 1000) if body.sync else None
-    if ended is not None:
-        return jsonify(outcome(ended)), 200
+    seen = waiting().wait(accepted.turn_id, body.timeout_ms / 1000) if body.sync else None
+    if seen is not None:
+        return jsonify(outcome(seen)), 200 if seen.finished else 202
     running = {"ok": True, "threadId": accepted.thread_key, "runId": str(accepted.turn_id), "status": "running"}
     return jsonify(running), 202
 
@@ -83,6 +109,8 @@ def outcome(standing: Standing) -> dict[str, Any]:
         shown["text"] = standing.text
         if standing.files:
             shown["attachments"] = list(standing.files)
+    if standing.approvals:
+        shown["approvals"] = list(standing.approvals)
     return shown
 
 

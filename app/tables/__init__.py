@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from app.tables.approval import Approval
 from app.tables.attachment import Attachment
 from app.tables.base import Base
+from app.tables.bypass import Bypass
 from app.tables.call import Call
 from app.tables.delivery import Delivery
 from app.tables.destination import Destination
@@ -20,8 +22,10 @@ from app.tables.thread import Thread
 from app.tables.turn import Turn
 
 __all__ = [
+    "Approval",
     "Attachment",
     "Base",
+    "Bypass",
     "Call",
     "Delivery",
     "Destination",

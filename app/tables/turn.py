@@ -49,6 +49,8 @@ class Turn(WithCreated, WithId, Base):
     worked_ms: Mapped[int] = mapped_column(server_default="0")
     absorbed_by: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("turn.id"))
     """The turn that this one's message was given to as a steer."""
+    command: Mapped[str | None]
+    """The control command that its message is; the model sees nothing of such a turn."""
     cancel_by: Mapped[str | None]
     """Who asked for it to be cancelled; set by anyone, acted on by the holder."""
     answer: Mapped[str | None]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import random
 import time
+from collections.abc import Mapping
 from typing import assert_never
 from uuid import UUID
 
@@ -18,14 +19,16 @@ from structlog.contextvars import bound_contextvars
 from app.audit import event
 from app.errors import Cancelled, ContextOverflow, HeyfleetError, LeaseLost, Transient, Unavailable
 from app.leases import Lease
-from app.ports import Prompt
+from app.ports import Prompt, Tool
 from app.results import Answer
 from app.states import CallState
 from app.turns import compaction, outcomes
-from app.turns.commit import Committed, Outcome, commit, commit_results
+from app.turns.asking import calls_of, judge_calls, terms_for
+from app.turns.commit import Committed, Outcome, begin, commit, commit_results, wakes_sandbox
 from app.turns.context import context_blocks, news
 from app.turns.facts import Facts, Held, TurnFacts, give_back, reread, take
-from app.turns.next import Ask, Give, Interrupt, Limits, Rest, RunTools, decide
+from app.turns.next import Action, Ask, Begin, Give, Interrupt, Limits, Obey, Rest, RunTools, decide
+from app.turns.obeying import obeyed
 from app.turns.reach import Bench
 from app.turns.services import Persona, TurnServices
 from app.turns.trusted import run_calls
@@ -60,8 +63,12 @@ def advance(s: TurnServices, thread: UUID) -> None:
         s.deliver(destination)
 
 
-def hold(s: TurnServices, held: Held) -> tuple[bool, list[UUID]]:
-    """Work while the lane is held. Returns whether it has more work, and the destinations that got deliveries."""
+Ended = tuple[bool, list[UUID]]
+"""Whether the lane that was given back has more work, and the destinations that got deliveries."""
+
+
+def hold(s: TurnServices, held: Held) -> Ended:
+    """Work while the lane is held."""
     facts, mine = held.facts, set[UUID]()
     task = s.settings.task
     limits = Limits(task.max_steps, task.turn_timeout * 1000, task.busy == "steer")
@@ -71,32 +78,81 @@ def hold(s: TurnServices, held: Held) -> tuple[bool, list[UUID]]:
         # this process had died in the midst of them. Once it ends it has, and the next holder decides about them.
         if held.lease.stopped or (s.draining.is_set() and not isinstance(action, RunTools)):
             return give_back(s.db, facts, wake_at="now"), []
-        match action:
-            case Rest(wake_at):
-                return give_back(s.db, facts, wake_at), []
-            case Interrupt(turn, calls):
-                again = {call.id for call in calls if call.idempotent}
-                mine |= again
-                gone = [call.id for call in calls if call.id not in again]
-                if gone:
-                    interrupt(s, facts, turn, gone, held.lease)
-            case RunTools(turn, calls):
-                results = run_calls(bench_of(s, facts, turn, held.lease), turn, calls, s.persona(facts.agent).tools)
-                commit_results(s.db, facts, turn, results, [], held.lease)
-            case Give(turn):
-                adapter = s.adapter(facts.adapter)
-                outcome = outcomes.given_up(
-                    facts, action, adapter=adapter, messages=s.settings.messages, timeout=task.turn_timeout
-                )
-                committed = commit(s.db, facts, turn, outcome, held.lease)
-                return committed.more, list(committed.destinations)
-            case Ask(turn):
-                ended = ask(s, facts, action, held.lease, mine)
-                if ended is not None:
-                    return ended
-            case _:
-                assert_never(action)
+        done = act(s, facts, action, held.lease, mine)
+        if done is not None:
+            return done
         facts = reread(s.db, facts, held.lease)
+
+
+def act(s: TurnServices, facts: Facts, action: Action, lease: Lease, mine: set[UUID]) -> Ended | None:
+    """Do one thing and commit it; None where the lane is still held and there is more to do."""
+    match action:
+        case Rest(wake_at):
+            return give_back(s.db, facts, wake_at), []
+        case Interrupt(turn, calls):
+            again = {call.id for call in calls if call.idempotent}
+            mine |= again
+            gone = [call.id for call in calls if call.id not in again]
+            if gone:
+                interrupt(s, facts, turn, gone, lease)
+        case Begin(turn, calls):
+            mine |= set(begin(s.db, facts, turn, [call.id for call in calls], lease))
+        case RunTools(turn, calls):
+            results = run_calls(bench_of(s, facts, turn, lease), turn, calls, tools_of(s, facts.agent))
+            commit_results(s.db, facts, turn, results, [], lease)
+        case Give(turn):
+            settings = s.settings
+            outcome = outcomes.given_up(
+                facts,
+                action,
+                adapter=s.adapter(facts.adapter),
+                messages=settings.messages,
+                timeout=settings.task.turn_timeout,
+            )
+            return ended(committed_whole(s, facts, turn, outcome, lease))
+        case Obey():
+            return carry_out(s, facts, action, lease)
+        case Ask():
+            return ask(s, facts, action, lease, mine)
+        case _:
+            assert_never(action)
+    return None
+
+
+def tools_of(s: TurnServices, agent: str) -> Mapping[str, Tool]:
+    """The agent's tools; none where it is not configured any more: then its calls fail, and their turn goes on."""
+    try:
+        return s.persona(agent).tools
+    except HeyfleetError as error:
+        log.warning("agent_without_tools", agent=agent, error=error.message)
+        return {}
+
+
+def carry_out(s: TurnServices, facts: Facts, action: Obey, lease: Lease) -> Ended | None:
+    turn = action.turn
+    try:
+        outcome = obeyed(s, facts, action, tools_of(s, facts.agent), lease, scope_key(s.settings.scope, facts, turn))
+    except (LeaseLost, Unavailable):
+        raise
+    except Exception:
+        # A defect of ours must not wedge the thread.
+        log.exception("command_failed", command=action.command)
+        adapter, messages = s.adapter(facts.adapter), s.settings.messages
+        outcome = outcomes.failed(facts, turn, "an internal error", "", adapter=adapter, messages=messages)
+    committed = committed_whole(s, facts, turn, outcome, lease)
+    wake_runner(s, outcome, committed)
+    return None if outcome.hold else ended(committed)
+
+
+def committed_whole(s: TurnServices, facts: Facts, turn: TurnFacts, outcome: Outcome, lease: Lease) -> Committed:
+    """Commit what takes no message in, so that no message can have been cancelled meanwhile."""
+    committed = commit(s.db, facts, turn, outcome, lease)
+    assert committed is not None
+    return committed
+
+
+def ended(committed: Committed) -> Ended:
+    return committed.more, list(committed.destinations)
 
 
 def interrupt(s: TurnServices, facts: Facts, turn: TurnFacts, calls: list[UUID], lease: Lease) -> None:
@@ -105,7 +161,7 @@ def interrupt(s: TurnServices, facts: Facts, turn: TurnFacts, calls: list[UUID],
     commit_results(s.db, facts, turn, results, noted, lease)
 
 
-def ask(s: TurnServices, facts: Facts, action: Ask, lease: Lease, mine: set[UUID]) -> tuple[bool, list[UUID]] | None:
+def ask(s: TurnServices, facts: Facts, action: Ask, lease: Lease, mine: set[UUID]) -> Ended | None:
     """One model request and its commit; None where the lane is still held and there is more to do."""
     try:
         facts, outcome = step(s, facts, action, lease)
@@ -124,9 +180,13 @@ def ask(s: TurnServices, facts: Facts, action: Ask, lease: Lease, mine: set[UUID
         adapter, messages = s.adapter(facts.adapter), s.settings.messages
         outcome = outcomes.failed(facts, action.turn, "an internal error", "", adapter=adapter, messages=messages)
         committed = commit(s.db, facts, action.turn, outcome, lease)
+    if committed is None:
+        # The model has seen a message that is not wanted any more: what it made of that is not either.
+        log.info("step_dropped")
+        return None
     mine |= {UUID(call["id"]) for call in outcome.calls if call["state"] == CallState.RUNNING}
     wake_runner(s, outcome, committed)
-    return None if outcome.hold else (committed.more, list(committed.destinations))
+    return None if outcome.hold else ended(committed)
 
 
 def step(s: TurnServices, facts: Facts, action: Ask, lease: Lease) -> tuple[Facts, Outcome]:
@@ -154,13 +214,13 @@ def step(s: TurnServices, facts: Facts, action: Ask, lease: Lease) -> tuple[Fact
     took = time.monotonic() - started
     if not answer.calls:
         return facts, outcomes.answered(facts, action, answer, took, adapter=adapter, messages=messages)
-    settings = s.settings
+    settings, judged = s.settings, judge_calls(answer.calls, persona.tools)
     return facts, outcomes.called(
         facts,
         action,
         answer,
         took,
-        tools=persona.tools,
+        calls=calls_of(facts, action.turn, judged, terms_for(s, facts, action.turn, judged, lease)),
         runtime=settings.runtime.name,
         scope_key=scope_key(settings.scope, facts, action.turn),
     )
@@ -201,7 +261,7 @@ def later_or_never(s: TurnServices, facts: Facts, action: Ask, error: Transient,
 
 
 def wake_runner(s: TurnServices, outcome: Outcome, committed: Committed) -> None:
-    if committed.sandbox is not None:
+    if committed.sandbox is not None and wakes_sandbox(outcome):
         s.wakes.sandbox(committed.sandbox, outcome.runtime, committed.runner)
 
 

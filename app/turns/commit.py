@@ -9,110 +9,17 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
-from app.audit import encoded, insert_events
+from app.audit import encoded
 from app.clock import uuid7
 from app.db import Database
 from app.errors import LeaseLost, Unavailable
 from app.jsonb import dumps, storable
 from app.leases import Lease, insist
-from app.sandbox_lane import LIVE_RUNNER, use_sandbox
-from app.states import TurnState
+from app.states import CallState, TurnState
 from app.turns.facts import Facts, TurnFacts
+from app.turns.statements import BEGIN, COMMIT, COMMIT_WITH_APPROVALS, RESULTS, STANDS, STILL_QUEUED
 
-ENTRY_FORMAT = 1
-"""The serialised messages of pydantic-ai 2."""
-
-# What a step leaves behind is committed whole or not at all: its transcript messages, its usage, its calls, the turn's
-# new state and, where it was the last, the reply and the deliveries that carry it.
-COMMIT = f"""
-    WITH lane AS (
-        UPDATE thread SET version = version + 1, last_active_at = now(),
-            open_turns = open_turns - :closed,
-            lease_owner = CASE WHEN :release THEN NULL ELSE lease_owner END,
-            lease_until = CASE WHEN :release THEN NULL ELSE lease_until END,
-            context_from = coalesce(CAST(:context_from AS bigint), context_from),
-            wake_at = CASE
-                WHEN NOT :release OR version <> :seen THEN now()
-                WHEN :final AND open_turns > :closed THEN now()
-                ELSE now() + make_interval(secs => CAST(:wake_in AS float)) END
-        WHERE id = :thread AND lease_token = :token
-        RETURNING id, version, wake_at <= now() AS more
-    ), absorbed AS (
-        UPDATE turn SET state = 'done', absorbed_by = :turn, started_at = now(), finished_at = now()
-        FROM lane
-        WHERE turn.thread_id = :thread AND turn.id = ANY(CAST(:absorbed AS uuid[])) AND turn.state = 'queued'
-        RETURNING turn.cancel_by
-    ), worked AS (
-        UPDATE turn SET state = :state, step_count = :step_count, open_calls = :open_calls,
-            failed_attempts = :failed_attempts, worked_ms = :worked_ms,
-            retry_at = now() + make_interval(secs => CAST(:wake_in AS float)),
-            answer = :answer, error = :error, finished_at = CASE WHEN :final THEN now() END,
-            cancel_by = coalesce(turn.cancel_by, (SELECT max(cancel_by) FROM absorbed))
-        FROM lane WHERE turn.id = :turn
-    ), dropped AS (
-        UPDATE call SET finished_at = now(), state = CASE WHEN state = 'queued' THEN 'cancelled' ELSE 'interrupted' END
-        FROM lane WHERE :final AND call.turn_id = :turn
-            AND (call.state = 'queued' OR call.state = 'running' AND call.place = 'worker')
-    ), stepped AS (
-        INSERT INTO step (id, turn_id, n, model, input_tokens, output_tokens, cost, took_ms)
-        SELECT s.id, :turn, s.n, s.model, s.input_tokens, s.output_tokens, s.cost, s.took_ms
-        FROM lane, jsonb_to_recordset(CAST(:steps AS jsonb)) AS s (
-            id uuid, n bigint, model text, input_tokens bigint, output_tokens bigint, cost numeric, took_ms float)
-    ), said AS (
-        INSERT INTO entry (thread_id, seq, turn_id, kind, format, body)
-        SELECT lane.id, e.seq, :turn, e.kind, {ENTRY_FORMAT}, e.body
-        FROM lane, jsonb_to_recordset(CAST(:entries AS jsonb)) AS e (seq bigint, kind text, body jsonb)
-    ), box AS ({use_sandbox("lane WHERE :use_sandbox")}), asked AS (
-        INSERT INTO call (id, turn_id, step_n, ordinal, tool_call_id, tool, args, place, idempotent, state, result,
-            sandbox_id, started_at, finished_at)
-        SELECT c.id, :turn, :step_count, c.ordinal, c.tool_call_id, c.tool, c.args, c.place, c.idempotent, c.state,
-            c.result, CASE WHEN c.place = 'runner' AND c.state = 'queued' THEN box.id END,
-            CASE WHEN c.state <> 'queued' THEN now() END, CASE WHEN c.result IS NOT NULL THEN now() END
-        FROM lane LEFT JOIN box ON true, jsonb_to_recordset(CAST(:calls AS jsonb)) AS c (
-            id uuid, ordinal bigint, tool_call_id text, tool text, args jsonb, place text, idempotent boolean,
-            state text, result text)
-    ), replied AS (
-        INSERT INTO message (id, thread_id, turn_id, direction, actor, text)
-        SELECT :message, lane.id, :turn, 'out', :agent, :answer FROM lane WHERE CAST(:answer AS text) IS NOT NULL
-    ), places AS (
-        INSERT INTO destination (id, adapter, address, last_seq, version, wake_at)
-        SELECT p.id, :adapter, p.address, p.count, 1, now()
-        FROM lane, jsonb_to_recordset(CAST(:destinations AS jsonb)) AS p (id uuid, address text, count bigint)
-        ON CONFLICT (adapter, address) DO UPDATE SET
-            last_seq = destination.last_seq + excluded.last_seq, version = destination.version + 1, wake_at = now()
-        RETURNING id, address, last_seq
-    ), staged AS (
-        INSERT INTO delivery (id, destination_id, seq, turn_id, kind, body, state)
-        SELECT d.id, places.id, places.last_seq - d.from_last, d.turn_id, d.kind, d.body, 'pending'
-        FROM places JOIN jsonb_to_recordset(CAST(:deliveries AS jsonb)) AS d (
-            id uuid, address text, from_last bigint, turn_id uuid, kind text, body jsonb) USING (address)
-    ), noted AS ({insert_events("lane", thread="lane.id")})
-    SELECT lane.version, lane.more,
-        (SELECT jsonb_agg(id) FROM places) AS destinations,
-        box.id AS sandbox_id, {LIVE_RUNNER} AS runner
-    FROM lane LEFT JOIN box ON true"""
-
-STANDS = """
-    SELECT turn.state, turn.step_count, turn.failed_attempts, thread.context_from
-    FROM turn JOIN thread ON thread.id = turn.thread_id
-    WHERE turn.id = :turn AND thread.id = :thread AND thread.lease_token = :token"""
-
-RESULTS = f"""
-    WITH lane AS (
-        UPDATE thread SET version = version + 1 WHERE id = :thread AND lease_token = :token RETURNING id, version
-    ), ended AS (
-        UPDATE call SET state = r.state, result = r.result, finished_at = now()
-        FROM lane, jsonb_to_recordset(CAST(:results AS jsonb)) AS r (id uuid, state text, result text)
-        WHERE call.turn_id = :turn AND call.id = r.id AND call.state = 'running' RETURNING call.id
-    ), unwanted AS (
-        UPDATE call SET state = 'cancelled', finished_at = now()
-        FROM ended WHERE call.parent_id = ended.id AND call.state = 'queued'
-    ), worked AS (
-        UPDATE turn SET open_calls = open_calls - (SELECT count(*) FROM ended),
-            state = CASE WHEN open_calls = (SELECT count(*) FROM ended) THEN 'running' ELSE state END
-        FROM lane WHERE turn.id = :turn
-    ), noted AS ({insert_events("lane", thread="lane.id")})
-    SELECT version FROM lane"""
+OPEN_STATES = (CallState.QUEUED, CallState.AWAITING_APPROVAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +42,7 @@ class Reply:
     turn: UUID
     address: str
     body: Mapping[str, Any]
+    kind: str = "reply"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +62,10 @@ class Outcome:
     entries: Sequence[Mapping[str, Any]] = ()
     context_from: int | None = None
     calls: Sequence[Mapping[str, Any]] = ()
+    questions: Sequence[Mapping[str, Any]] = ()
+    """Approvals to be asked for, each `{id, code, call, reason, details, expires_in}`."""
+    ends_approvals: bool = False
+    """Pending ones end with the turn."""
     runtime: str = ""
     scope_key: str = ""
     absorbed: Sequence[UUID] = ()
@@ -167,15 +79,17 @@ class Outcome:
         return self.state in (TurnState.DONE, TurnState.FAILED, TurnState.CANCELLED)
 
 
-def commit(db: Database, facts: Facts, turn: TurnFacts, outcome: Outcome, lease: Lease) -> Committed:
+def commit(db: Database, facts: Facts, turn: TurnFacts, outcome: Outcome, lease: Lease) -> Committed | None:
     """Write an outcome. Raises LeaseLost when another process has the lane: nothing was written then.
 
-    Where the connection breaks, the outcome is unknown: it is looked up, and written again only if it is not there.
+    None, and nothing written, where a message that the outcome takes in was cancelled meanwhile. Where the connection
+    breaks, the outcome is unknown: it is looked up, and written again only if it is not there.
     """
     params = parameters(facts, turn, outcome)
+    statement = COMMIT_WITH_APPROVALS if outcome.questions or outcome.ends_approvals else COMMIT
     while True:
         try:
-            row = db.one(COMMIT, params)
+            row = db.one(statement, params)
         except Unavailable:
             found = insist(db, STANDS, {"turn": turn.id, "thread": facts.thread, "token": facts.token}, lease)
             if found and stands(found, outcome):
@@ -183,7 +97,13 @@ def commit(db: Database, facts: Facts, turn: TurnFacts, outcome: Outcome, lease:
                 return Committed(facts.version, True, (), None, None)
             continue
         if row is None:
-            raise LeaseLost(f"thread {facts.thread} was taken over by another process")
+            now = insist(db, STILL_QUEUED, params, lease)
+            if now is None:
+                raise LeaseLost(f"thread {facts.thread} was taken over by another process")
+            if len(now.queued) < len(outcome.absorbed):
+                return None
+            params["unchanged"] = now.version
+            continue
         places = [UUID(place) for place in row.destinations or ()]
         return Committed(row.version, row.more, places, row.sandbox_id, row.runner)
 
@@ -196,6 +116,15 @@ def stands(row: Row[Any], outcome: Outcome) -> bool:
         outcome.failed_attempts,
     )
     return written and outcome.context_from in (None, row.context_from)
+
+
+def begin(db: Database, facts: Facts, turn: TurnFacts, calls: Sequence[UUID], lease: Lease) -> list[UUID]:
+    """Mark calls of trusted tools as running; those that are. Raises LeaseLost."""
+    params = {"thread": facts.thread, "token": facts.token, "turn": turn.id, "calls": list(calls)}
+    row = insist(db, BEGIN, params, lease)
+    if row is None:
+        raise LeaseLost(f"thread {facts.thread} was taken over by another process")
+    return list(row.begun)
 
 
 def commit_results(
@@ -224,6 +153,8 @@ def parameters(facts: Facts, turn: TurnFacts, outcome: Outcome) -> dict[str, Any
         "thread": facts.thread,
         "token": facts.token,
         "seen": facts.version,
+        # A message that was cancelled must not be taken in: where there are any, nothing may have come in between.
+        "unchanged": facts.version if outcome.absorbed else None,
         "agent": facts.agent,
         "adapter": facts.adapter,
         "turn": turn.id,
@@ -240,7 +171,10 @@ def parameters(facts: Facts, turn: TurnFacts, outcome: Outcome) -> dict[str, Any
         "entries": dumps(list(outcome.entries)),
         "context_from": outcome.context_from,
         "calls": dumps(list(outcome.calls)),
-        "use_sandbox": any(call["place"] == "runner" and call["state"] == "queued" for call in outcome.calls),
+        "questions": dumps(list(outcome.questions)),
+        "actor": turn.actor,
+        "use_sandbox": any(call["place"] == "runner" and call["state"] in OPEN_STATES for call in outcome.calls),
+        "wakes": wakes_sandbox(outcome),
         "sandbox": uuid7(),
         "runtime": outcome.runtime,
         "scope_key": outcome.scope_key,
@@ -252,6 +186,11 @@ def parameters(facts: Facts, turn: TurnFacts, outcome: Outcome) -> dict[str, Any
         "deliveries": dumps(deliveries),
         "events": encoded(outcome.events),
     }
+
+
+def wakes_sandbox(outcome: Outcome) -> bool:
+    """Whether a runner has something to do at once."""
+    return any(call["place"] == "runner" and call["state"] == CallState.QUEUED for call in outcome.calls)
 
 
 def staged(replies: Sequence[Reply]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -267,7 +206,7 @@ def staged(replies: Sequence[Reply]) -> tuple[list[dict[str, Any]], list[dict[st
             "address": reply.address,
             "from_last": addresses[index + 1 :].count(reply.address),
             "turn_id": str(reply.turn),
-            "kind": "reply",
+            "kind": reply.kind,
             "body": dict(reply.body),
         }
         for index, reply in enumerate(replies)

@@ -38,7 +38,7 @@ TAKE_LANE = f"""
 # was written to the lane in between, `seen` is not the version just before ours, and the facts are of no use.
 FACTS = f"""
     SELECT thread.version AS seen, thread.agent, thread.adapter, thread.team, thread.key, thread.channel,
-        now() AS now,
+        thread.context_from, now() AS now,
         (SELECT jsonb_agg(to_jsonb(turns) ORDER BY seq) FROM (
             SELECT turn.*,
                 (SELECT jsonb_agg(jsonb_build_object('text', text, 'data', data) ORDER BY id)
@@ -57,6 +57,9 @@ FACTS = f"""
             JOIN turn ON turn.id = last.turn_id
             JOIN call ON call.turn_id = turn.id AND call.step_n = turn.step_count
                 AND call.parent_id IS NULL) AS calls,
+        (SELECT jsonb_agg(jsonb_build_object('id', approval.id, 'code', code, 'tool', call.tool))
+            FROM approval JOIN call ON call.id = approval.call_id
+            WHERE approval.thread_id = thread.id AND approval.state = 'pending') AS asked,
         (SELECT jsonb_agg(jsonb_build_object('seq', seq, 'kind', kind, 'body', body) ORDER BY seq)
             FROM entry WHERE thread_id = thread.id AND seq >= thread.context_from) AS entries"""
 
@@ -86,6 +89,8 @@ class TurnFacts:
     open_calls: int
     failed_attempts: int
     worked_ms: int
+    command: str | None
+    """The control command that it is, as it was said; None: a message for the model."""
     cancel_by: str | None
     retry_at: str | None
     messages: Sequence[Mapping[str, Any]]
@@ -137,10 +142,19 @@ class Facts:
     """Turns whose messages the current one was given, each `{id, reply}`."""
     calls: Sequence[CallFacts]
     entries: Sequence[EntryFacts]
+    asked: Sequence[Mapping[str, Any]]
+    """Approvals that are waited for, each `{id, code, tool}`."""
+    context_from: int
+    """No transcript entry below this number is seen by the model."""
 
     @property
     def current(self) -> TurnFacts | None:
         return self.turns[0] if self.turns else None
+
+    @property
+    def next_entry(self) -> int:
+        """The number of the transcript's next entry."""
+        return self.entries[-1].seq + 1 if self.entries else max(1, self.context_from)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +208,8 @@ def facts_of(thread: UUID, row: Row[Any], started: UUID | None) -> Facts:
         absorbed=row.absorbed or (),
         calls=[call_of(call) for call in row.calls or ()],
         entries=[EntryFacts(entry["seq"], entry["kind"], entry["body"]) for entry in row.entries or ()],
+        asked=row.asked or (),
+        context_from=row.context_from,
     )
 
 
@@ -210,6 +226,7 @@ def turn_of(row: Mapping[str, Any], started: UUID | None) -> TurnFacts:
         open_calls=row["open_calls"],
         failed_attempts=row["failed_attempts"],
         worked_ms=row["worked_ms"],
+        command=row["command"],
         cancel_by=row["cancel_by"],
         retry_at=row["retry_at"],
         messages=row["messages"] or (),

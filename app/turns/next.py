@@ -28,6 +28,14 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class Begin:
+    """These calls of trusted tools were approved: mark them as running here, and run them."""
+
+    turn: TurnFacts
+    calls: Sequence[CallFacts]
+
+
+@dataclass(frozen=True, slots=True)
 class RunTools:
     """Run these trusted tools here."""
 
@@ -44,14 +52,22 @@ class Interrupt:
 
 
 @dataclass(frozen=True, slots=True)
-class Give:
-    """End the turn without a model's reply."""
+class Obey:
+    """The turn is a control command, which no model sees."""
 
     turn: TurnFacts
-    up: Literal["cancelled", "max_steps", "turn_timeout"]
+    command: str
 
 
-Action = Rest | Ask | RunTools | Interrupt | Give
+@dataclass(frozen=True, slots=True)
+class Give:
+    """End the turn without a model's reply. `pending_approval`: an earlier one waits for people."""
+
+    turn: TurnFacts
+    up: Literal["cancelled", "max_steps", "turn_timeout", "pending_approval"]
+
+
+Action = Rest | Ask | Begin | RunTools | Interrupt | Obey | Give
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +91,34 @@ def decide(facts: Facts, limits: Limits, *, mine: Set[UUID] = frozenset()) -> Ac
         return Rest()
     if turn.cancel_by is not None:
         return Give(turn, "cancelled")
+    later = [other for other in facts.turns[1:] if other.command is None]
+    if facts.asked and later:
+        return Give(later[0], "pending_approval")
     if turn.state == TurnState.WAITING and turn.retry_at is not None:
         return Rest(wake_at=turn.retry_at)
+    if turn.command is not None:
+        return Rest() if turn.open_calls else Obey(turn, turn.command)
+    return on_calls(facts, turn, mine) or on_model(facts, turn, later, limits)
+
+
+def on_calls(facts: Facts, turn: TurnFacts, mine: Set[UUID]) -> Action | None:
+    """What the last step's calls need; None where all have their results."""
+    approved = [call for call in facts.calls if call.place == "worker" and call.state == CallState.QUEUED]
+    if approved:
+        return Begin(turn, approved)
     here = [call for call in facts.calls if call.place == "worker" and call.state == CallState.RUNNING]
     orphans = [call for call in here if call.id not in mine]
     if orphans:
         return Interrupt(turn, orphans)
     if here:
         return RunTools(turn, here)
-    if turn.open_calls:
-        return Rest()
+    return Rest() if turn.open_calls else None
+
+
+def on_model(facts: Facts, turn: TurnFacts, later: Sequence[TurnFacts], limits: Limits) -> Action:
+    """The next step, if the turn may have one."""
     if turn.step_count >= limits.max_steps:
         return Give(turn, "max_steps")
     if turn.worked_ms >= limits.turn_timeout_ms:
         return Give(turn, "turn_timeout")
-    steers = facts.turns[1:] if limits.steer else ()
-    return Ask(turn, facts.calls, [steer for steer in steers if steer.cancel_by is None])
+    return Ask(turn, facts.calls, later if limits.steer else [])

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+from app.approvals import outcome_kind
 from app.audit import event
-from app.clock import uuid7
 from app.config.messages import Messages
 from app.errors import Transient
-from app.ports import Adapter, Tool
-from app.results import Answer, CallRequest
+from app.ports import Adapter
+from app.results import Answer
 from app.states import CallState, TurnState
+from app.turns.asking import Calls
 from app.turns.commit import Outcome, Reply
 from app.turns.facts import Facts, TurnFacts
 from app.turns.next import Ask, Give
@@ -43,25 +45,27 @@ def answered(
 
 
 def called(
-    facts: Facts, action: Ask, answer: Answer, took: float, *, tools: Mapping[str, Tool], runtime: str, scope_key: str
+    facts: Facts, action: Ask, answer: Answer, took: float, *, calls: Calls, runtime: str, scope_key: str
 ) -> Outcome:
-    """The step that asked for calls: they are committed with it, and the turn waits for their results."""
+    """The step that asked for calls: they are committed with it, and the turn waits for their results and approvals."""
     turn = action.turn
-    calls = [call_row(ordinal, request, tools.get(request.tool)) for ordinal, request in enumerate(answer.calls)]
-    for_runner = [call for call in calls if call["state"] == CallState.QUEUED]
-    for_worker = [call for call in calls if call["state"] == CallState.RUNNING]
+    waiting = calls.in_state(CallState.QUEUED, CallState.AWAITING_APPROVAL)
+    for_worker = calls.in_state(CallState.RUNNING)
     return Outcome(
-        state=TurnState.WAITING if for_runner else TurnState.RUNNING,
+        state=TurnState.WAITING if waiting else TurnState.RUNNING,
         step_count=turn.step_count + 1,
-        open_calls=len(for_runner) + len(for_worker),
+        open_calls=waiting + for_worker,
         worked_ms=worked(action, took),
-        hold=bool(for_worker) or not for_runner,
+        hold=bool(for_worker) or not waiting,
         steps=[step_row(turn, answer, took)],
         entries=entries(facts, answer),
-        calls=calls,
+        calls=calls.rows,
+        questions=calls.questions,
         runtime=runtime,
         scope_key=scope_key,
         absorbed=[steer.id for steer in action.steers],
+        replies=calls.cards,
+        events=calls.events,
     )
 
 
@@ -101,12 +105,57 @@ def given_up(facts: Facts, action: Give, *, adapter: Adapter, messages: Messages
     turn = action.turn
     match action.up:
         case "cancelled":
-            return ended(facts, turn, TurnState.CANCELLED, messages.cancelled.format(who=turn.cancel_by), adapter, None)
+            return cancelled(facts, turn, adapter, messages)
+        case "pending_approval":
+            codes = ", ".join(asked["code"] for asked in facts.asked)
+            return answered_at_once(facts, turn, messages.pending_approval_reject.format(ids=codes), adapter)
         case "max_steps":
             text = messages.max_steps.format(steps=turn.step_count)
         case "turn_timeout":
             text = messages.turn_timeout.format(minutes=round(timeout / 60))
     return ended(facts, turn, TurnState.FAILED, text, adapter, action.up)
+
+
+def cancelled(facts: Facts, turn: TurnFacts, adapter: Adapter, messages: Messages) -> Outcome:
+    """The turn ends, and what it asked people about needs no answer any more."""
+    outcome = ended(facts, turn, TurnState.CANCELLED, messages.cancelled.format(who=turn.cancel_by), adapter, None)
+    if not facts.asked:
+        return outcome
+    address = adapter.address(turn.reply, facts.key)
+    news: list[Reply] = []
+    noted = []
+    for asked in facts.asked:
+        approval = {"id": asked["code"], "tool": asked["tool"], "state": "cancelled"}
+        text = messages.approval_cancelled.format(id=asked["code"], tool=asked["tool"], who=turn.cancel_by)
+        body = {"thread": facts.key, "run": str(turn.id), "status": "cancelled", "text": text, "approval": approval}
+        news += [Reply(turn.id, address, body, outcome_kind(asked["id"]))] if address else []
+        noted.append(
+            event(
+                "approval_cancelled",
+                trace=turn.trace,
+                turn=turn.id,
+                approval=asked["code"],
+                tool=asked["tool"],
+                adapter=facts.adapter,
+                requester=turn.actor,
+                by=turn.cancel_by,
+            )
+        )
+    # The closing message comes last.
+    return replace(outcome, ends_approvals=True, replies=[*news, *outcome.replies], events=[*noted, *outcome.events])
+
+
+def answered_at_once(facts: Facts, turn: TurnFacts, text: str, adapter: Adapter, **more: Any) -> Outcome:
+    """A turn that needs no model: turned away, or a control command."""
+    return Outcome(
+        state=TurnState.DONE,
+        step_count=turn.step_count,
+        worked_ms=turn.worked_ms,
+        answer=text,
+        replies=replies_to([(turn.id, turn.reply)], facts, adapter, TurnState.DONE, text),
+        events=[finished(turn, TurnState.DONE, steps=turn.step_count)],
+        **more,
+    )
 
 
 def ended(facts: Facts, turn: TurnFacts, state: TurnState, text: str, adapter: Adapter, error: str | None) -> Outcome:
@@ -128,6 +177,12 @@ def replies(
     asked: list[tuple[UUID, Mapping[str, Any]]] = [(turn.id, turn.reply)]
     asked += [(UUID(absorbed["id"]), absorbed["reply"]) for absorbed in facts.absorbed]
     asked += [(steer.id, steer.reply) for steer in steers]
+    return replies_to(asked, facts, adapter, state, text)
+
+
+def replies_to(
+    asked: Sequence[tuple[UUID, Mapping[str, Any]]], facts: Facts, adapter: Adapter, state: TurnState, text: str
+) -> list[Reply]:
     found: list[Reply] = []
     for asker, reply in asked:
         address = adapter.address(reply, facts.key)
@@ -138,7 +193,7 @@ def replies(
 
 
 def entries(facts: Facts, answer: Answer) -> list[dict[str, Any]]:
-    after = facts.entries[-1].seq + 1 if facts.entries else 1
+    after = facts.next_entry
     return [
         {"seq": after, "kind": "request", "body": answer.request},
         {"seq": after + 1, "kind": "response", "body": answer.response},
@@ -154,25 +209,6 @@ def step_row(turn: TurnFacts, answer: Answer, took: float) -> dict[str, Any]:
         "cost": answer.usage.cost,
         "took_ms": round(took * 1000, 3),
     }
-
-
-def call_row(ordinal: int, request: CallRequest, tool: Tool | None) -> dict[str, Any]:
-    """A call as it is stored. One that can't be run has its result at once; a trusted one starts with the commit."""
-    row: dict[str, Any] = {
-        "id": str(uuid7()),
-        "ordinal": ordinal,
-        "tool_call_id": request.tool_call_id,
-        "tool": request.tool,
-        "args": request.args,
-        "place": tool.place if tool else "worker",
-        "idempotent": tool.idempotent if tool else True,
-        "result": None,
-    }
-    if tool is None:
-        return {**row, "state": CallState.FAILED, "result": f"There is no tool named {request.tool}."}
-    if request.problem:
-        return {**row, "state": CallState.FAILED, "result": request.problem}
-    return {**row, "state": CallState.QUEUED if tool.place == "runner" else CallState.RUNNING}
 
 
 def worked(action: Ask, took: float) -> int:

@@ -8,9 +8,14 @@ from typing import Any
 
 import psycopg
 
-from app.states import CALL_MOVES, DELIVERY_MOVES, TURN_MOVES
+from app.states import APPROVAL_MOVES, CALL_MOVES, DELIVERY_MOVES, TURN_MOVES
 
-MOVES: dict[str, Mapping[Any, frozenset[Any]]] = {"turn": TURN_MOVES, "call": CALL_MOVES, "delivery": DELIVERY_MOVES}
+MOVES: dict[str, Mapping[Any, frozenset[Any]]] = {
+    "turn": TURN_MOVES,
+    "call": CALL_MOVES,
+    "delivery": DELIVERY_MOVES,
+    "approval": APPROVAL_MOVES,
+}
 
 GUARD = """
     CREATE TABLE move_seen (kind text, was text, became text);

@@ -12,6 +12,7 @@ from app import calls, runners
 from app.calls import Place
 from app.cancel import cancel
 from app.config.settings import Settings
+from app.control.desk import Desk, lapse
 from app.db import Database
 from app.deliveries import Outbox, deliver
 from app.hosting.lane import Host, work
@@ -27,7 +28,12 @@ from app.turns.advance import advance
 from app.turns.services import Persona, TurnServices
 from tests.db.doubles import NoteAdapter, NoteRuntime, ScriptedModel
 
-SETTINGS: dict[str, Any] = {"lease": {"ttl": "15s", "renew": "5s", "sweep": "2s"}, "drain": "5s"}
+SETTINGS: dict[str, Any] = {
+    "lease": {"ttl": "15s", "renew": "5s", "sweep": "2s"},
+    "drain": "5s",
+    # Stands for the adapter that notes: its permissions are looked up here.
+    "adapters": [{"kind": "local", "name": "note"}],
+}
 
 
 def settings_of(more: Mapping[str, Any]) -> Settings:
@@ -86,7 +92,10 @@ class Worker(Station):
             deliver=self.deliver if delivers else lambda _: None,
             draining=self.draining,
         )
-        self.sweeper = Sweeper(self.db, self.keeper, self.wakes, every=self.settings.lease.sweep)
+        self.desk = Desk(self.db, self.wakes, self.settings, adapters)
+        self.sweeper = Sweeper(
+            self.db, self.keeper, self.wakes, every=self.settings.lease.sweep, chores=[lambda: lapse(self.desk)]
+        )
 
     def say(self, text: str = "hello", thread: str = "t", **columns: Any) -> Accepted:
         return say(self.db, text, thread, **columns)
@@ -98,7 +107,9 @@ class Worker(Station):
         deliver(self.outbox, destination)
 
     def cancel(self, turn: UUID, who: str = "eve") -> UUID | None:
-        return cancel(self.db, turn, who)
+        """The thread to be woken."""
+        done = cancel(self.db, turn, who, adapters=self.services.adapters, texts=self.settings.messages)
+        return done.thread if done else None
 
 
 class Runner(Station):

@@ -17,6 +17,7 @@ from sqlalchemy import text
 from app import calls, deliveries
 from app.calls import Ended
 from app.config.messages import Messages
+from app.config.settings import Permissions
 from app.db import Database
 from app.errors import LeaseLost, Transient
 from app.leases import Keeper
@@ -24,6 +25,7 @@ from app.results import Answer, Retry, Sent
 from app.states import CallState, TurnState
 from app.tools.builtin import TOOLS
 from app.turns import outcomes
+from app.turns.asking import Terms, calls_of, judge_calls
 from app.turns.commit import Outcome, commit, commit_results
 from app.turns.facts import Held, give_back, reread, take
 from app.turns.next import Ask, Give
@@ -265,7 +267,9 @@ def an_outcome(held: Held, kind: str) -> Outcome:
         case "called":
             asked = Answer({"q": 1}, {"a": 1}, "", [bash(), call("pay")])
             tools: Any = {"bash": BASH, "pay": TrustedTool("pay")}
-            return outcomes.called(facts, action, asked, 0.1, tools=tools, runtime="virtual", scope_key="late")
+            terms = Terms(1800, Permissions(), messages, adapter, None)
+            calls = calls_of(facts, turn, judge_calls(asked.calls, tools), terms)
+            return outcomes.called(facts, action, asked, 0.1, calls=calls, runtime="virtual", scope_key="late")
         case "retried":
             return outcomes.retried(action, Transient("busy"), 0.1, jitter=0.5)
         case "failed":

@@ -15,19 +15,20 @@ import pytest
 from psycopg import sql
 from sqlalchemy.dialects.postgresql import psycopg as dialect
 
-from app import calls, deliveries, inbox, leases, retention, sandbox_lane, sweep
-from app.cancel import CANCEL
+from app import approvals, bypasses, calls, cancel, closing, deliveries, inbox, leases, retention, sandbox_lane, sweep
+from app.control import obey
 from app.db import Database, compiled
 from app.ingress.runs import STANDING
 from app.services.postgres import EmbeddedPostgres
-from app.states import TurnState
-from app.turns import commit, facts
+from app.states import ApprovalState, TurnState
+from app.turns import commit, facts, statements
 from tests.conftest import run, url_of
 from tests.db.guards import libpq
 from tests.db.stations import inbound
 
 THREADS, TURNS_EACH, SANDBOXES = 50_000, 2, 5_000
 BIG = {"thread", "turn", "message", "entry", "call", "delivery", "destination", "event", "receipt", "sandbox"}
+BIG |= {"approval", "bypass"}
 
 # Ids are made from numbers, so that rows can name each other; a few rows are open, as in a fleet at work.
 ID = "CAST(lpad(to_hex({0}), 32, '{1}') AS uuid)"
@@ -61,12 +62,22 @@ FILL = f"""
     SELECT id, id, 1, 0, 'c', 'bash', '{{}}', 'runner', false,
         CAST(lpad(to_hex(row_number() OVER () % {SANDBOXES} + 1), 32, '0') AS uuid),
         CASE WHEN state = 'queued' THEN 'queued' ELSE 'done' END FROM turn WHERE seq = 2;
+    INSERT INTO approval (id, code, call_id, turn_id, thread_id, adapter, requester, digest, reason, details, state,
+        expires_at)
+    SELECT call.id, 'code ' || row_number() OVER (), call.id, turn.id, turn.thread_id, 'note', 'ada', 'd', '', '',
+        CASE WHEN turn.state = 'queued' THEN 'pending' ELSE 'approved' END, now() + interval '1 hour'
+    FROM call JOIN turn ON turn.id = call.turn_id;
+    INSERT INTO bypass (id, code, approval_id, adapter, team, channel, thread_id, actor, scope, granted_by, expires_at)
+    SELECT id, code, id, 'note', '', 'c', thread_id, 'actor ' || row_number() OVER (), 'thread', 'eve', now()
+    FROM approval;
     INSERT INTO slot (n) SELECT generate_series(1, 12);
     INSERT INTO role (name, lease_token) VALUES ('sweeper', 1);
     SET session_replication_role = DEFAULT;
     ANALYZE"""
 
 THREAD, TURN, SANDBOX, CALL = UUID(int=500), UUID(int=1002), UUID(int=500), UUID(int=1002)
+APPROVAL = UUID(int=1002)
+DECISION = {"approval": APPROVAL, "state": "approved", "by": "eve", "via": "cli"}
 NOW = datetime.now(UTC)
 
 
@@ -127,8 +138,8 @@ def committing() -> dict[str, Any]:
         answer="yes",
         replies=[commit.Reply(TURN, "address key 500", {})],
     )
-    rows = facts.Facts(THREAD, 1, 5, "default", "note", "", "key 500", "channel 500", [], [], [], [])
-    turn = facts.TurnFacts(TURN, 2, TurnState.RUNNING, "ada", "t", {}, 1, 0, 0, 0, None, None, [], [])
+    rows = facts.Facts(THREAD, 1, 5, "default", "note", "", "key 500", "channel 500", [], [], [], [], [], 0)
+    turn = facts.TurnFacts(TURN, 2, TurnState.RUNNING, "ada", "t", {}, 1, 0, 0, 0, None, None, None, [], [])
     return commit.parameters(rows, turn, outcome)
 
 
@@ -149,6 +160,10 @@ def ending() -> dict[str, Any]:
     }
 
 
+def deciding(state: str) -> str:
+    return approvals.DECIDE.format(when=approvals.WHEN[ApprovalState(state)])
+
+
 def sweeping(table: str) -> str:
     can = sandbox_lane.OFFERED.format(sandbox="sandbox") if table == "sandbox" else "true"
     return sweep.FIND.format(table=table, queue="NULL", fence=sweep.FENCE, can=can)
@@ -160,10 +175,39 @@ STATEMENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "take a thread": (facts.TAKE_WITH_FACTS, taking(thread=THREAD)),
     "read a thread again": (facts.REREAD, taking(thread=THREAD)),
     "give a thread back": (facts.GIVE_BACK, taking(thread=THREAD, wake_at=None)),
-    "commit a step": (commit.COMMIT, committing()),
-    "commit results": (commit.RESULTS, taking(thread=THREAD, turn=TURN, results="[]", events="[]")),
-    "look up a commit": (commit.STANDS, taking(thread=THREAD, turn=TURN)),
-    "cancel": (CANCEL, {"turn": TURN, "who": "eve", "events": "[]"}),
+    "commit a step": (statements.COMMIT, committing()),
+    "commit results": (statements.RESULTS, taking(thread=THREAD, turn=TURN, results="[]", events="[]")),
+    "look up a commit": (statements.STANDS, taking(thread=THREAD, turn=TURN)),
+    "commit questions": (statements.COMMIT_WITH_APPROVALS, committing()),
+    "begin approved calls": (statements.BEGIN, taking(thread=THREAD, turn=TURN, calls=[CALL])),
+    "look for what was cancelled": (statements.STILL_QUEUED, taking(thread=THREAD, absorbed=[TURN])),
+    "find an approval": (approvals.FIND, {"name": "code 1002", "id": APPROVAL, "adapter": "note"}),
+    "approvals of a turn": (approvals.PENDING_OF, {"turn": TURN}),
+    "pending approvals": (approvals.PENDING, {"adapter": None, "limit": 50}),
+    "approve": (deciding("approved"), DECISION),
+    "deny": (deciding("denied"), DECISION),
+    "expire": (deciding("expired"), DECISION),
+    "begin an approved call": (approvals.BEGIN_AGAIN, {"call": CALL}),
+    "refuse a call": (approvals.REFUSE, {"call": CALL, "result": ""}),
+    "ring a sandbox": (approvals.RING_SANDBOX, {"sandbox": SANDBOX}),
+    "update a card": (
+        approvals.UPDATE_CARD,
+        {"turn": TURN, "card": "reply", "kind": "k", "id": UUID(int=9), "state": "denied", "news": "{}"},
+    ),
+    "lapsed approvals": (approvals.LAPSED, {}),
+    "a bypass": (
+        bypasses.COVERING,
+        {"adapter": "note", "team": "", "channel": "c", "thread": THREAD, "actor": "actor 7"},
+    ),
+    "bypasses in force": (bypasses.LISTED, {"adapter": "note"}),
+    "revoke a bypass": (bypasses.REVOKE, {"bypass": THREAD, "by": "eve", "events": "[]"}),
+    "lock a turn's thread": (closing.LOCK, {"turn": TURN}),
+    "close a turn": (closing.CLOSE, {"turn": TURN, "state": "done", "answer": "", "cancel_by": None}),
+    "find what is to be cancelled": (cancel.FIND, {"turn": TURN}),
+    "flag a turn": (cancel.FLAG, {"turn": TURN, "who": "eve"}),
+    "hold destinations": (cancel.HOLD_DESTINATIONS, {"turn": TURN}),
+    "withdraw replies": (cancel.WITHDRAW, {"turn": TURN, "error": "e"}),
+    "a turn by the end of its id": (obey.NAMED, {"adapter": "note", "name": "000003ea"}),
     "take a destination": (deliveries.TAKE_HEAD, taking(destination=THREAD)),
     "next delivery": (deliveries.NEXT_HEAD, taking(destination=THREAD)),
     "finish a delivery": (deliveries.FINISH, taking(**finishing())),
@@ -211,10 +255,10 @@ def plan_of(connection: psycopg.Connection[Any], statement: str, params: dict[st
     names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", text)))
     body = re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", text).replace("%%", "%")
     types = ", ".join(type_of(params[name]) for name in names)
-    connection.execute(f"PREPARE hot ({types}) AS {body}".encode())
+    connection.execute(f"PREPARE hot {f'({types})' if types else ''} AS {body}".encode())
     try:
         values = sql.SQL(", ").join(sql.Literal(params[name]) for name in names)
-        explain = sql.SQL("EXPLAIN (FORMAT JSON) EXECUTE hot ({})").format(values)
+        explain = sql.SQL("EXPLAIN (FORMAT JSON) EXECUTE hot" + (" ({})" if names else "")).format(values)
         for _ in range(runs):
             row = connection.execute(explain).fetchone()
     finally:
@@ -252,8 +296,14 @@ def test_no_hot_statement_reads_a_whole_table(big: psycopg.Connection[Any], name
     assert unbounded == []
 
 
-PARTIAL = {"ix_thread_wake_at", "ix_destination_wake_at", "ix_sandbox_wake_at"}
-"""Only lanes with work are in these."""
+PARTIAL = {
+    "ix_thread_wake_at",
+    "ix_destination_wake_at",
+    "ix_sandbox_wake_at",
+    "ix_turn_open",
+    "ix_approval_pending_until",
+}
+"""Only lanes with work, open turns and pending approvals are in these."""
 
 
 def test_the_tables_are_as_big_as_is_said(big: psycopg.Connection[Any]) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import event
 from app import deliveries, inbox, sandbox_lane
 from app.db import Database, compiled
 from app.inbox import accept
-from app.turns import commit, facts
+from app.turns import facts, statements
 from tests.db.doubles import ScriptedModel, TrustedTool, bash, call
 from tests.db.rows import assert_settled, value
 from tests.db.stations import Worker, inbound, say
@@ -27,8 +27,8 @@ NAMES = {
     "take thread": facts.TAKE_WITH_FACTS,
     "read thread again": facts.REREAD,
     "give thread back": facts.GIVE_BACK,
-    "commit step": commit.COMMIT,
-    "commit results": commit.RESULTS,
+    "commit step": statements.COMMIT,
+    "commit results": statements.RESULTS,
     "take sandbox": sandbox_lane.TAKE_AND_BEGIN,
     "begin more calls": sandbox_lane.BEGIN_MORE,
     "finish calls": sandbox_lane.FINISH,

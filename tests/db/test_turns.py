@@ -14,9 +14,11 @@ from app.db import Database, compiled
 from app.errors import ContextOverflow, Permanent, Transient
 from app.inbox import ACCEPT, parameters
 from app.ports import Executed, ToolResult, UserText
+from app.results import Retry
 from app.states import TurnState
+from app.turns import facts
 from app.turns.facts import take
-from tests.db.doubles import NoteRuntime, ScriptedModel, TrustedTool, WaitingModel, bash, call
+from tests.db.doubles import NoteAdapter, NoteRuntime, ScriptedModel, TrustedTool, WaitingModel, bash, call
 from tests.db.interleaving import wait_until
 from tests.db.rows import assert_settled, expire, pump, rows, value
 from tests.db.stations import Worker, inbound, say
@@ -347,10 +349,7 @@ def test_a_cancellation_that_comes_during_a_step_is_acted_on_at_once(worker: Mak
     assert turns(db) == [("cancelled", "Cancelled by eve.")]
 
 
-@pytest.mark.parametrize("when", ["while the model is asked", "afterwards"])
-def test_who_cancels_a_message_that_was_taken_in_cancels_the_turn(
-    worker: Make, runner: Make, db: Database, when: str
-) -> None:
+def test_who_cancels_a_message_that_was_taken_in_cancels_the_turn(worker: Make, runner: Make, db: Database) -> None:
     w: Worker = worker(model=ScriptedModel([bash("one")]))
     r = runner()
     accepted = w.say("do it")
@@ -358,22 +357,83 @@ def test_who_cancels_a_message_that_was_taken_in_cancels_the_turn(
     steer = w.say("and this")
     r.work(value(db, "SELECT id FROM sandbox"))
 
-    def cancel_and_go_on(*_: Any) -> Any:
-        if when.startswith("while"):
-            assert w.cancel(steer.turn_id) == accepted.thread_id
-        return [bash("two")]
-
-    w.model.script = [cancel_and_go_on]
+    w.model.script = [[bash("two")]]
     w.advance(accepted.thread_id)
     assert value(db, "SELECT absorbed_by FROM turn WHERE id = :id", id=steer.turn_id) == accepted.turn_id
-    if when == "afterwards":
-        assert w.cancel(steer.turn_id) == accepted.thread_id
+    assert w.cancel(steer.turn_id) == accepted.thread_id
     w.advance(accepted.thread_id)
     assert value(db, "SELECT state FROM turn WHERE id = :id", id=accepted.turn_id) == "cancelled"
     assert value(db, "SELECT cancel_by FROM turn WHERE id = :id", id=accepted.turn_id) == "eve"
     assert w.cancel(steer.turn_id) is None, "it has ended"
     pump(w, r)
     assert_settled(db)
+
+
+def test_what_the_model_made_of_a_message_that_was_cancelled_meanwhile_is_dropped(worker: Make, db: Database) -> None:
+    """It has seen it, and may be about to do what is not wanted any more: it is asked again, without it."""
+    w: Worker = worker(model=ScriptedModel(Transient("busy", retry_after=0.0)))
+    accepted = w.say("do it")
+    w.advance(accepted.thread_id)
+    steer = w.say("and delete it all")
+    kept = w.say("and be quick")
+
+    def cancel_and_go_on(*_: Any) -> Any:
+        assert w.cancel(steer.turn_id) == accepted.thread_id
+        w.say("one more")
+        return [bash("delete it all")]
+
+    w.model.script = [cancel_and_go_on]
+    db.rows("UPDATE turn SET retry_at = now() WHERE retry_at IS NOT NULL")
+    pump(w)
+    assert told(w, 1) == ["do it", "and delete it all", "and be quick"]
+    assert told(w, 2) == ["do it", "and be quick", "one more"]
+    assert rows(db, "SELECT 1 FROM call") == []
+    assert turns(db)[1] == ("cancelled", "Cancelled by eve.")
+    assert value(db, "SELECT absorbed_by FROM turn WHERE id = :id", id=kept.turn_id) == accepted.turn_id
+    assert value(db, "SELECT count(*) FROM step") == 1
+    assert_settled(db)
+
+
+def test_a_queued_message_is_cancelled_at_once_while_another_turn_is_worked_on(worker: Make, db: Database) -> None:
+    w: Worker = worker(task={"busy": "follow_up"})
+    first = w.say("one")
+    second = w.say("two", reply={"to": "elsewhere"})
+    held = facts.take(w.db, w.keeper, first.thread_id)
+    assert held
+    w.cancel(second.turn_id)
+    assert turns(db) == [("running", None), ("cancelled", "Cancelled by eve.")]
+    w.deliver(value(db, "SELECT id FROM destination WHERE address = 'elsewhere'"))
+    assert [(sent.address, sent.body["status"], sent.body["text"]) for sent in w.adapter.sends] == [
+        ("elsewhere", "cancelled", "Cancelled by eve.")
+    ]
+    facts.give_back(w.db, held.facts, "now")
+    pump(w)
+    assert_settled(db)
+
+
+def test_a_reply_that_is_not_sent_yet_is_withdrawn(worker: Make, db: Database) -> None:
+    w: Worker = worker(adapter=NoteAdapter(Retry("busy", after=3600)))
+    accepted = w.say()
+    pump(w)
+    assert rows(db, "SELECT state FROM delivery") == [("pending",)]
+    assert w.cancel(accepted.turn_id) == accepted.thread_id
+    assert w.cancel(accepted.turn_id) is None
+    db.rows("UPDATE destination SET wake_at = now()")
+    pump(w)
+    assert rows(db, "SELECT kind, state, error FROM delivery ORDER BY seq") == [
+        ("reply", "failed", "withdrawn: cancelled by eve"),
+        ("cancelled", "sent", None),
+    ]
+    assert w.adapter.sends[-1].body["text"] == "Cancelled by eve."
+    assert turns(db) == [("done", "re: hello")]
+
+
+def test_a_reply_that_was_sent_can_not_be_cancelled(worker: Make, db: Database) -> None:
+    w: Worker = worker()
+    accepted = w.say()
+    pump(w)
+    assert w.cancel(accepted.turn_id) is None
+    assert len(w.adapter.sends) == 1
 
 
 @pytest.mark.parametrize("at", ["queued", "waiting for a call", "waiting for a retry"])
@@ -396,7 +456,8 @@ def test_cancelling_a_turn_that_nobody_works_on(worker: Make, runner: Make, db: 
     pump(w, r)
     assert_settled(db)
     event = rows(db, "SELECT trace, thread_id, turn_id, data FROM event WHERE kind = 'cancel_requested'")
-    assert event == [(accepted.trace, accepted.thread_id, accepted.turn_id, {"by": "eve"})]
+    data = {"adapter": "note", "requester": "ada", "by": "eve", "via": "cli", "state": at.partition(" ")[0]}
+    assert event == [(accepted.trace, accepted.thread_id, accepted.turn_id, data)]
 
 
 def test_a_command_that_runs_is_stopped_when_its_turn_is_cancelled(worker: Make, runner: Make, db: Database) -> None:

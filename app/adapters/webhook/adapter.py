@@ -113,6 +113,8 @@ def encoded(delivery: Outbound) -> bytes:
         "status": delivery.body["status"],
         "text": delivery.body["text"],
     }
+    if "approval" in delivery.body:
+        outcome["approval"] = delivery.body["approval"]
     if delivery.files:
         outcome["attachments"] = [
             {"name": file["name"], "mediaType": file["media_type"], "data": file["data"]} for file in delivery.files

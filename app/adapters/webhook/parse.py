@@ -8,12 +8,13 @@ import json
 import re
 import secrets
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
 
+from app.config.units import positive, seconds
 from app.errors import Refused
 from app.ports import Inbound
 
@@ -85,16 +86,53 @@ class Body(BaseModel):
         return value
 
 
+class Answer(BaseModel):
+    """What an approval is answered with."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    user: Short
+    decision: Literal["approve", "deny"]
+    bypass: bool | Annotated[float, Field(gt=0)] | Annotated[str, Field(max_length=20)] = False
+    """true, or for how long: `10m`, or seconds."""
+
+    @property
+    def bypass_seconds(self) -> float | None:
+        """None: as long as configured. Raises Refused."""
+        if isinstance(self.bypass, str):
+            try:
+                return positive(float(seconds(self.bypass)))
+            except ValueError as error:
+                raise Refused(f"bypass: {error}") from error
+        return None if isinstance(self.bypass, bool) else self.bypass
+
+
+class Cancellation(BaseModel):
+    """Who cancels a run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    user: Short
+
+
 def parse_body(raw: bytes) -> Body:
+    """What a message is made of. Raises Refused (400) that names each field and what is wrong with it."""
+    return parsed(Body, raw, '{"user": "ada", "text": "hello"}')
+
+
+Parsed = TypeVar("Parsed", bound=BaseModel)
+
+
+def parsed(model: type[Parsed], raw: bytes, example: str) -> Parsed:
     """Raises Refused (400) that names each field and what is wrong with it."""
     try:
         loaded = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise Refused(f"the body is no JSON: {error}") from error
     if not isinstance(loaded, dict):
-        raise Refused('the body must be a JSON object such as {"user": "ada", "text": "hello"}')
+        raise Refused(f"the body must be a JSON object such as {example}")
     try:
-        return Body.model_validate(loaded)
+        return model.model_validate(loaded)
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
         raise Refused("; ".join(problems)) from error

@@ -21,6 +21,7 @@ def a_turn(**columns: Any) -> TurnFacts:
         "open_calls": 0,
         "failed_attempts": 0,
         "worked_ms": 0,
+        "command": None,
         "cancel_by": None,
         "retry_at": None,
         "messages": [{"text": "hello", "data": {}}],
@@ -59,6 +60,8 @@ def some_facts(*turns: TurnFacts, **columns: Any) -> Facts:
         "absorbed": [],
         "calls": [],
         "entries": [],
+        "asked": [],
+        "context_from": 0,
     }
     return Facts(**{**row, **columns})
 

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from app.states import OPEN_CALLS, CallState, TurnState
 from app.turns.facts import CallFacts, Facts, TurnFacts
-from app.turns.next import Action, Ask, Give, Interrupt, Limits, Rest, RunTools, decide
+from app.turns.next import Action, Ask, Begin, Give, Interrupt, Limits, Obey, Rest, RunTools, decide
 from tests.unit.turns.facts_made import a_call, a_turn, some_facts
 
 LIMITS = Limits(max_steps=5, turn_timeout_ms=1000, steer=True)
+STILL_OPEN = (*OPEN_CALLS, CallState.AWAITING_APPROVAL)
 SOON = "2030-01-01T00:00:00+00:00"
 WORKS = {"place": "worker", "state": CallState.RUNNING, "result": None}
 
@@ -96,12 +97,37 @@ def test_a_limit_waits_for_calls_that_still_run(columns: dict[str, Any]) -> None
     assert decide(some_facts(turn, calls=[a_call(state=CallState.RUNNING, result=None)]), LIMITS) == Rest(None)
 
 
-def test_steers_are_those_not_cancelled_in_order() -> None:
-    turn, first, cancelled, last = (a_turn(seq=n, state=TurnState.QUEUED) for n in range(1, 5))
-    turn = a_turn(seq=1)
-    cancelled = a_turn(seq=3, state=TurnState.QUEUED, cancel_by="eve")
-    action = decide(some_facts(turn, first, cancelled, last), LIMITS)
-    assert action == Ask(turn, [], [first, last])
+def test_steers_are_the_messages_that_came_since_in_order() -> None:
+    first, last = (a_turn(seq=n, state=TurnState.QUEUED) for n in (2, 4))
+    turn, command = a_turn(seq=1), a_turn(seq=3, state=TurnState.QUEUED, command="new")
+    assert decide(some_facts(turn, first, command, last), LIMITS) == Ask(turn, [], [first, last])
+
+
+ASKED = [{"id": "1", "code": "abc", "tool": "bash"}]
+
+
+def test_whoever_comes_while_people_are_asked_is_turned_away() -> None:
+    turn = a_turn(state=TurnState.WAITING, step_count=1, open_calls=1)
+    late, command = a_turn(seq=3, state=TurnState.QUEUED), a_turn(seq=2, state=TurnState.QUEUED, command="new")
+    waits = [a_call(state=CallState.AWAITING_APPROVAL, result=None)]
+    assert decide(some_facts(turn, command, late, calls=waits, asked=ASKED), LIMITS) == Give(late, "pending_approval")
+    assert decide(some_facts(turn, command, calls=waits, asked=ASKED), LIMITS) == Rest()
+    assert decide(some_facts(turn, late, calls=waits), LIMITS) == Rest(), "nobody is asked any more"
+
+
+def test_an_approved_trusted_call_is_begun_here() -> None:
+    turn = a_turn(state=TurnState.WAITING, step_count=1, open_calls=2)
+    approved = a_call(place="worker", state=CallState.QUEUED, result=None)
+    others = [a_call(state=CallState.QUEUED, result=None), a_call(place="worker")]
+    assert decide(some_facts(turn, calls=[approved, *others]), LIMITS) == Begin(turn, [approved])
+
+
+def test_a_command_is_obeyed_and_no_model_is_asked() -> None:
+    turn = a_turn(command="new")
+    assert decide(some_facts(turn, a_turn(seq=2)), LIMITS) == Obey(turn, "new")
+    waits = a_turn(command="bash ls", state=TurnState.WAITING, open_calls=1)
+    assert decide(some_facts(waits), LIMITS) == Rest()
+    assert decide(some_facts(a_turn(command="bash ls", cancel_by="eve")), LIMITS).up == "cancelled"  # type: ignore[union-attr]
 
 
 def test_without_steering_the_others_wait_their_turn() -> None:
@@ -118,7 +144,8 @@ def situations(draw: st.DrawFn) -> tuple[Facts, Limits, set[UUID]]:
     to be tried again later."""
     drawn: list[dict[str, Any]] = draw(st.lists(calls_of_a_step, max_size=4))
     calls = [a_call(**columns, ordinal=n) for n, columns in enumerate(drawn)]
-    still_open = [call for call in calls if call.state in OPEN_CALLS]
+    still_open = [call for call in calls if call.state in STILL_OPEN]
+    asked = ASKED if any(call.state == CallState.AWAITING_APPROVAL for call in calls) else []
     state = draw(st.sampled_from([TurnState.RUNNING, TurnState.WAITING]))
     retry = SOON if state == TurnState.WAITING and not still_open and draw(st.booleans()) else None
     current = a_turn(
@@ -129,20 +156,16 @@ def situations(draw: st.DrawFn) -> tuple[Facts, Limits, set[UUID]]:
         worked_ms=draw(st.sampled_from([0, 999, 1000, 10**9])),
         cancel_by=draw(st.sampled_from([None, None, "eve"])),
     )
-    cancels = draw(st.lists(st.sampled_from([None, "eve"]), max_size=3))
-    others = [a_turn(seq=n, state=TurnState.QUEUED, cancel_by=by) for n, by in enumerate(cancels, 2)]
+    commands = draw(st.lists(st.sampled_from([None, "new"]), max_size=3))
+    others = [a_turn(seq=n, state=TurnState.QUEUED, command=said) for n, said in enumerate(commands, 2)]
     here = [call.id for call in calls if call.place == "worker" and call.state == CallState.RUNNING]
     mine = set(draw(st.lists(st.sampled_from(here), unique=True))) if here else set[UUID]()
-    facts = some_facts(current, *others, calls=calls)
+    facts = some_facts(current, *others, calls=calls, asked=asked)
     return facts, Limits(5, 1000, steer=draw(st.booleans())), mine | {uuid4()}
 
 
-# A trusted call is never queued: it starts with the commit of its step.
-calls_of_a_step = st.one_of(
-    st.fixed_dictionaries({"place": st.just("runner"), "state": st.sampled_from(list(CallState))}),
-    st.fixed_dictionaries(
-        {"place": st.just("worker"), "state": st.sampled_from([s for s in CallState if s != CallState.QUEUED])}
-    ),
+calls_of_a_step = st.fixed_dictionaries(
+    {"place": st.sampled_from(["runner", "worker"]), "state": st.sampled_from(list(CallState))}
 )
 
 
@@ -164,7 +187,7 @@ def test_the_model_is_asked_only_with_every_result_at_hand(situation: tuple[Fact
     if isinstance(action, Ask):
         assert turn.open_calls == 0
         # Before a turn's first step the calls are what an earlier one left: it waits for none of them.
-        assert all(call.state not in OPEN_CALLS for call in facts.calls) or turn.step_count == 0
+        assert all(call.state not in STILL_OPEN for call in facts.calls) or turn.step_count == 0
         assert action.results == facts.calls
         assert turn.cancel_by is None
         assert turn.step_count < limits.max_steps
@@ -179,12 +202,20 @@ def test_a_cancelled_turn_always_ends(situation: tuple[Facts, Limits, set[UUID]]
 
 
 @given(situations())
+def test_nobody_is_kept_waiting_behind_a_question(situation: tuple[Facts, Limits, set[UUID]]) -> None:
+    facts, turn, _, _, action = decided(situation)
+    late = [other for other in facts.turns[1:] if other.command is None]
+    if facts.asked and late and turn.cancel_by is None:
+        assert action == Give(late[0], "pending_approval")
+
+
+@given(situations())
 def test_interrupted_is_exactly_what_runs_here_and_is_not_mine(situation: tuple[Facts, Limits, set[UUID]]) -> None:
     facts, turn, _, mine, action = decided(situation)
     orphans = [call for call in running_here(facts) if call.id not in mine]
     if isinstance(action, Interrupt):
         assert action.calls == orphans != []
-    elif turn.cancel_by is None:
+    elif turn.cancel_by is None and not isinstance(action, Begin | Give):
         assert not orphans
     if isinstance(action, RunTools):
         assert action.calls == running_here(facts)
@@ -195,7 +226,7 @@ def test_interrupted_is_exactly_what_runs_here_and_is_not_mine(situation: tuple[
 def test_steers_come_only_where_steering_is_on(situation: tuple[Facts, Limits, set[UUID]]) -> None:
     facts, _, limits, _, action = decided(situation)
     if isinstance(action, Ask):
-        wanted = [turn for turn in facts.turns[1:] if turn.cancel_by is None] if limits.steer else []
+        wanted = [turn for turn in facts.turns[1:] if turn.command is None] if limits.steer else []
         assert list(action.steers) == wanted
 
 
@@ -205,6 +236,9 @@ def test_rest_without_a_time_is_only_for_calls_that_somebody_else_ends(
 ) -> None:
     facts, turn, _, _, action = decided(situation)
     if action == Rest(None):
-        assert any(call.place == "runner" and call.state in OPEN_CALLS for call in facts.calls)
+        assert any(
+            call.state == CallState.AWAITING_APPROVAL or (call.place == "runner" and call.state in OPEN_CALLS)
+            for call in facts.calls
+        )
     elif isinstance(action, Rest):
         assert action.wake_at == turn.retry_at == SOON

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,12 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.config.messages import Messages
+from app.config.settings import Permissions
 from app.errors import Transient
+from app.policy.verdict import ALLOW
 from app.ports import ToolSpec
-from app.results import Answer, CallRequest, Failed, Sent, Usage
+from app.results import Answer, CallRequest, Failed, Sent, Usage, Verdict
 from app.states import CallState, TurnState
 from app.tools.builtin import TOOLS
 from app.turns import outcomes
+from app.turns.asking import Calls, Terms, calls_of, judge_calls
 from app.turns.commit import Outcome, Reply, staged
 from app.turns.facts import CallFacts
 from app.turns.next import Ask, Give
@@ -44,6 +47,9 @@ class Trusted:
     spec = ToolSpec("pay", "", {"type": "object"})
     idempotent = False
     place = "worker"
+
+    def judge(self, _: Mapping[str, Any]) -> Verdict:
+        return ALLOW
 
 
 def an_answer(*calls: CallRequest, text: str = "the answer") -> Answer:
@@ -143,6 +149,12 @@ def test_a_failure_tells_the_sender_the_reason_and_the_operator_the_details() ->
 # --- calls
 
 
+def calls_made(requests: Sequence[CallRequest], tools: Mapping[str, Any]) -> Calls:
+    terms = Terms(1800, Permissions(), MESSAGES, Addressed(), None)
+    turn = a_turn()
+    return calls_of(some_facts(turn), turn, judge_calls(requests, tools), terms)
+
+
 def test_rows_of_calls() -> None:
     """One for the sandbox, one trusted, one unknown, one whose arguments can't be used."""
     tools: dict[str, Any] = {**BUILTIN, "pay": Trusted()}
@@ -153,7 +165,7 @@ def test_rows_of_calls() -> None:
         Ask(turn, [], []),
         an_answer(*requests),
         0.5,
-        tools=tools,
+        calls=calls_made(requests, tools),
         runtime="virtual",
         scope_key="k",
     )
@@ -188,7 +200,13 @@ def test_the_lane_is_kept_while_there_is_something_to_do_here(
     turn = a_turn()
     tools: dict[str, Any] = {**BUILTIN, "pay": Trusted()}
     outcome = outcomes.called(
-        some_facts(turn), Ask(turn, [], []), an_answer(*requests), 0, tools=tools, runtime="v", scope_key="k"
+        some_facts(turn),
+        Ask(turn, [], []),
+        an_answer(*requests),
+        0,
+        calls=calls_made(requests, tools),
+        runtime="v",
+        scope_key="k",
     )
     assert (outcome.state, outcome.open_calls, outcome.hold) == (state, open_calls, hold)
 

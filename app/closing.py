@@ -1,0 +1,106 @@
+"""Ending a turn that no process works on yet, and staging one delivery, inside a transaction of the caller's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row
+
+from app.audit import encoded, event, insert_events
+from app.clock import uuid7
+from app.db import compiled
+from app.jsonb import dumps, storable
+from app.states import TurnState
+
+# The thread's row is locked first by every statement that writes to its turns: so nobody waits in a circle. NO KEY, as
+# an UPDATE does: rows that refer to the thread may be written meanwhile.
+LOCK = """
+    SELECT thread.id, thread.agent, thread.adapter, thread.key FROM thread
+    WHERE id = (SELECT thread_id FROM turn WHERE id = :turn) FOR NO KEY UPDATE"""
+
+CLOSE = """
+    UPDATE turn SET state = :state, answer = :answer, cancel_by = :cancel_by, finished_at = now()
+    WHERE id = :turn AND state = 'queued' RETURNING id"""
+
+ONE_LESS = """
+    UPDATE thread SET version = version + 1, open_turns = open_turns - 1,
+        wake_at = CASE WHEN open_turns = 1 THEN NULL ELSE now() END
+    WHERE id = :thread"""
+
+SAY = """
+    INSERT INTO message (id, thread_id, turn_id, direction, actor, text)
+    VALUES (:id, :thread, :turn, 'out', :agent, :text)"""
+
+PLACE = """
+    INSERT INTO destination (id, adapter, address, last_seq, version, wake_at)
+    VALUES (:id, :adapter, :address, 1, 1, now())
+    ON CONFLICT (adapter, address) DO UPDATE SET
+        last_seq = destination.last_seq + 1, version = destination.version + 1, wake_at = now()
+    RETURNING id, last_seq"""
+
+STAGE = """
+    INSERT INTO delivery (id, destination_id, seq, turn_id, kind, body, state)
+    VALUES (:id, :destination, :seq, :turn, :kind, CAST(:body AS jsonb), 'pending')"""
+
+NOTE = insert_events("(SELECT 1) AS here")
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """How a queued turn ends."""
+
+    turn: UUID
+    trace: str
+    state: TurnState
+    text: str
+    """What is said last."""
+    address: str | None
+    """Where that goes, or None where it goes nowhere."""
+    cancelled_by: str | None = None
+
+
+def lock_thread(connection: Connection, turn: UUID) -> Row[Any] | None:
+    """Lock the turn's thread until the transaction ends; None where there is no such turn."""
+    return connection.execute(compiled(LOCK), {"turn": turn}).first()
+
+
+def close_queued(connection: Connection, thread: Row[Any], closing: Closing) -> tuple[bool, UUID | None]:
+    """End a turn that is still `queued`, in a locked thread. Whether it was, and the destination to be woken."""
+    text = storable(closing.text)
+    params = {"turn": closing.turn, "state": closing.state.value, "answer": text, "cancel_by": closing.cancelled_by}
+    if connection.execute(compiled(CLOSE), params).first() is None:
+        return False, None
+    connection.execute(compiled(ONE_LESS), {"thread": thread.id})
+    said = {"id": uuid7(), "thread": thread.id, "turn": closing.turn, "agent": thread.agent, "text": text}
+    connection.execute(compiled(SAY), said)
+    noted = event(
+        "turn_finished",
+        trace=closing.trace,
+        thread=thread.id,
+        turn=closing.turn,
+        state=closing.state.value,
+        steps=0,
+        cancelled_by=closing.cancelled_by,
+    )
+    note(connection, [noted])
+    if closing.address is None:
+        return True, None
+    body = {"thread": thread.key, "run": str(closing.turn), "status": closing.state.value, "text": text}
+    return True, stage(connection, thread.adapter, closing.address, closing.turn, "reply", body)
+
+
+def stage(connection: Connection, adapter: str, address: str, turn: UUID, kind: str, body: Mapping[str, Any]) -> UUID:
+    """One more delivery for a destination, which is to be woken after the commit."""
+    place = connection.execute(compiled(PLACE), {"id": uuid7(), "adapter": adapter, "address": address}).one()
+    params = {"id": uuid7(), "destination": place.id, "seq": place.last_seq, "turn": turn, "kind": kind}
+    connection.execute(compiled(STAGE), {**params, "body": dumps(dict(body))})
+    found: UUID = place.id
+    return found
+
+
+def note(connection: Connection, events: Iterable[dict[str, Any]]) -> None:
+    """Write events with the caller's transaction."""
+    connection.execute(compiled(NOTE), {"events": encoded(events)})

@@ -1,0 +1,46 @@
+"""Control commands: orders to heyfleet itself, in a chat's text. No model ever sees one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+ALONE = frozenset(("approvals", "bypasses", "status", "new"))
+WITH_ID = frozenset(("approve", "deny", "revoke", "status", "cancel"))
+IN_TURN = frozenset(("bash", "new"))
+"""Carried out in the thread's order, by whoever holds its lane; the others at once."""
+BASH = re.compile(r"/?bash[ \t]+(\S.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """`verb` and what it is about: an id, or bash's command line."""
+
+    verb: str
+    about: str = ""
+    bypass: bool = False
+
+    @property
+    def text(self) -> str:
+        """As it is stored, for whoever carries it out."""
+        return " ".join(filter(None, (self.verb, self.about, "bypass" if self.bypass else "")))
+
+    @property
+    def at_once(self) -> bool:
+        return self.verb not in IN_TURN
+
+
+def parse(text: str) -> Command | None:
+    """The command that a message is, whole and by itself, with or without a `/`; None for a message to the agent."""
+    found = BASH.fullmatch(text.strip())
+    if found:
+        return Command("bash", found[1])
+    words = text.strip().removeprefix("/").lower().split()
+    match words:
+        case [verb] if verb in ALONE:
+            return Command(verb)
+        case [verb, about] if verb in WITH_ID:
+            return Command(verb, about)
+        case ["approve", about, "bypass"]:
+            return Command("approve", about, bypass=True)
+    return None
