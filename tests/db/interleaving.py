@@ -39,7 +39,7 @@ BLOCKED = """
 def install_gate(connection: psycopg.Connection[Any]) -> None:
     """A transaction of an intruder that wrote to a table whose gate is closed holds its locks and does not commit."""
     connection.execute(PAUSE)
-    for table in ("thread", "destination", "sandbox"):
+    for table in ("thread", "destination", "sandbox", "approval"):
         connection.execute(
             f"CREATE CONSTRAINT TRIGGER pause AFTER INSERT OR UPDATE ON {table}"
             " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pause()"
@@ -89,7 +89,7 @@ class Intrusion:
             return
         self.happened = True
         if self.mode == "before":
-            self.action()
+            self._go_first()
         elif self.mode == "during":
             self._begin()
         elif self.mode == "lost":
@@ -107,11 +107,17 @@ class Intrusion:
     def _failed(self, *_: Any) -> None:
         self._over.set()
 
+    def _go_first(self) -> None:
+        """To its end; or, in the midst of a transaction, as far as the locks of that let it."""
+        intruder = self._start(self.action)
+        with psycopg.connect(libpq(self.database_url), autocommit=True) as look:
+            wait_until(lambda: not intruder.is_alive() or count(look, BLOCKED) > 0)
+
     def _begin(self) -> None:
         gate = psycopg.connect(libpq(self.database_url), autocommit=True)
         gate.execute(f"SELECT pg_advisory_lock({GATE}, hashtext(%s))", (self.gate,))
         intruder = self._start(self.action)
-        wait_until(lambda: not intruder.is_alive() or count(gate, AT_THE_GATE) > 0)
+        wait_until(lambda: not intruder.is_alive() or count(gate, AT_THE_GATE) > 0 or count(gate, BLOCKED) > 0)
         self._start(lambda: self._commit_once_waited_for(gate))
 
     def _commit_once_waited_for(self, gate: psycopg.Connection[Any]) -> None:

@@ -24,7 +24,7 @@ from tests.db.interleaving import INTRUDER, Intrusion, Mode
 from tests.db.rows import assert_settled, expire, pump, rows, value
 from tests.db.stations import Runner, Worker
 
-MOST_STATEMENTS = 20
+MOST_STATEMENTS = 60
 
 
 def obliging(prompt: Prompt, _: Cancel) -> str | list[CallRequest]:

@@ -1,0 +1,162 @@
+"""Asking, answering, lapsing and cancelling, with something else happening at each of their statements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+import pytest
+
+from app import approvals
+from app.control.desk import Order, answer, lapse
+from app.db import Database
+from app.errors import Refused, Unavailable
+from app.inbox import Accepted
+from app.policy.people import Person
+from app.ports import Cancel, Prompt, UserText
+from app.results import CallRequest, Verdict
+from tests.db.doubles import NoteAdapter, NoteRuntime, ScriptedModel, TrustedTool, bash, call, echo
+from tests.db.interleaving import INTRUDER
+from tests.db.rows import expire, rows
+from tests.db.stations import Worker
+from tests.db.test_interleavings import Scene, at_each_statement
+
+RESULTS = """
+    SELECT approval.state, call.id, call.tool, call.args, call.state FROM approval JOIN call ON call.id = call_id"""
+
+
+def risky(prompt: Prompt, _: Cancel) -> str | list[CallRequest]:
+    asked = [new.text for new in prompt.new if isinstance(new, UserText) and new.text.startswith("run")]
+    return [*(bash(f"rm -rf '{text}'") for text in asked), call("pay")] if asked else echo(prompt)
+
+
+@dataclass
+class AskingScene(Scene):
+    def settle(self) -> None:
+        """As for all scenes; and only what was approved was run."""
+        answer_all(self.other, "deny")
+        super().settle()
+        for state, call_id, tool, args, became in rows(self.db, RESULTS):
+            ran = str(call_id) in self.pay.runs if tool == "pay" else args["command"] in self.ran
+            assert not ran or state == "approved", (state, became)
+            if became == "done":
+                assert ran
+        assert rows(self.db, "SELECT 1 FROM approval WHERE state = 'pending'") == []
+
+
+def answer_all(worker: Worker, decision: Literal["approve", "deny"], turn: UUID | None = None) -> None:
+    found = approvals.pending(worker.db) if turn is None else approvals.pending_of(worker.db, turn)
+    for row in found:
+        try:
+            answer(worker.desk, Order(Person("grace"), "note", "note"), row.code, decision)
+        except Refused as error:
+            raise AssertionError(error.message) from error
+
+
+@pytest.fixture
+def scene(worker: Any, runner: Any, db: Database) -> AskingScene:
+    ran: list[str] = []
+    pay = TrustedTool("pay", verdict=Verdict("ask", "Pay?"))
+    adapter = NoteAdapter(resend_safe=False)
+    runtime = NoteRuntime(lambda command, _: ran.append(command))
+    edges = {"model": ScriptedModel(rule=risky), "adapter": adapter, "tools": {"pay": pay}}
+    return AskingScene(
+        db,
+        worker(**edges),
+        runner(runtime=runtime),
+        worker(**edges, name=INTRUDER),
+        runner(runtime=runtime, runner_id="r2", name=INTRUDER),
+        worker(**edges, name=INTRUDER, delivers=False),
+        pay,
+        ran,
+        adapter.sends,
+    )
+
+
+def intruders(scene: AskingScene) -> dict[str, Callable[[Accepted], Any]]:
+    def expired(accepted: Accepted) -> None:
+        scene.db.rows("UPDATE approval SET expires_at = now() WHERE state = 'pending'")
+        lapse(scene.other.desk)
+
+    def advanced(accepted: Accepted) -> None:
+        expire(scene.db, "thread", accepted.thread_id)
+        scene.db.rows("UPDATE thread SET wake_at = now() WHERE id = :thread", thread=accepted.thread_id)
+        scene.other.advance(accepted.thread_id)
+
+    def commands(_: Accepted) -> None:
+        for (sandbox,) in rows(scene.db, "SELECT id FROM sandbox WHERE wake_at IS NOT NULL"):
+            scene.other_runner.work(sandbox)
+
+    return {
+        "approve": lambda accepted: answer_all(scene.other, "approve", accepted.turn_id),
+        "deny": lambda accepted: answer_all(scene.other, "deny", accepted.turn_id),
+        "expiry": expired,
+        "cancel": lambda accepted: scene.other.cancel(accepted.turn_id),
+        "message": lambda accepted: scene.other.say("more", thread=accepted.thread_key),
+        "worker": advanced,
+        "runner": commands,
+    }
+
+
+NAMES = ["approve", "deny", "expiry", "cancel", "message", "worker", "runner"]
+
+
+@pytest.mark.parametrize("intruder", NAMES)
+@pytest.mark.parametrize("decision", ["approve", "deny"])
+def test_an_answer(scene: AskingScene, database_url: str, decision: Any, intruder: str) -> None:
+    def begin(name: str) -> Accepted:
+        accepted = scene.stager.say(f"run {name}", thread=name)
+        scene.stager.advance(accepted.thread_id)
+        return accepted
+
+    def act(accepted: Accepted) -> None:
+        answer_all(scene.worker, decision, accepted.turn_id)
+
+    # Of the approvals' own gate: who waits there is in the midst of deciding.
+    statements = at_each_statement(
+        scene, scene.worker, database_url, begin, act, intruders(scene)[intruder], "approval"
+    )
+    assert statements >= 8
+
+
+@pytest.mark.parametrize("intruder", ["approve", "deny", "expiry", "cancel", "message", "worker"])
+def test_the_turn_that_goes_on(scene: AskingScene, database_url: str, intruder: str) -> None:
+    """From the step that asks to the reply, with one of its two questions answered before."""
+
+    def begin(name: str) -> Accepted:
+        accepted = scene.stager.say(f"run {name}", thread=name)
+        scene.stager.advance(accepted.thread_id)
+        (row, _) = approvals.pending_of(scene.db, accepted.turn_id)
+        answer(scene.other.desk, Order(Person("grace"), "note", "note"), row.code, "approve")
+        for (sandbox,) in rows(scene.db, "SELECT id FROM sandbox WHERE wake_at IS NOT NULL"):
+            scene.other_runner.work(sandbox)
+        return accepted
+
+    def act(accepted: Accepted) -> None:
+        scene.worker.advance(accepted.thread_id)
+        answer_all(scene.worker, "approve", accepted.turn_id)
+        scene.worker.advance(accepted.thread_id)
+
+    assert at_each_statement(scene, scene.worker, database_url, begin, act, intruders(scene)[intruder]) >= 8
+
+
+@pytest.mark.parametrize("decision", ["approve", "deny"])
+def test_an_answer_whose_connection_breaks(scene: AskingScene, database_url: str, decision: Any) -> None:
+    """Then nobody knows whether it counts; asked again, it is told."""
+
+    def begin(name: str) -> Accepted:
+        accepted = scene.stager.say(f"run {name}", thread=name)
+        scene.stager.advance(accepted.thread_id)
+        return accepted
+
+    def act(accepted: Accepted) -> None:
+        try:
+            answer_all(scene.worker, decision, accepted.turn_id)
+        except Unavailable:
+            answer_all(scene.worker, decision, accepted.turn_id)
+
+    assert at_each_statement(scene, scene.worker, database_url, begin, act) >= 8
+    wanted = {"approve": "approved", "deny": "denied"}[decision]
+    assert rows(scene.db, "SELECT DISTINCT state FROM approval") == [(wanted,)]
