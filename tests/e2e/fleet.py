@@ -201,10 +201,27 @@ class Fleet:
 
         def ended() -> bool:
             found.update(self.run(accepted, wait=1))
-            return found.get("status") not in (None, "running")
+            return found.get("status") not in (None, "running", "pending_approval")
 
         wait_until(ended, seconds, lambda: f"the run did not end: {found}\n{self.logs()}")
         return found
+
+    def asked(self, accepted: dict[str, Any], seconds: float = 30) -> list[dict[str, Any]]:
+        """What the run asks people about, waiting until it does."""
+        found: dict[str, Any] = {}
+
+        def asks() -> bool:
+            found.update(self.run(accepted, wait=1))
+            return found.get("status") == "pending_approval"
+
+        wait_until(asks, seconds, lambda: f"the run asks nothing: {found}\n{self.logs()}")
+        approvals: list[dict[str, Any]] = found["approvals"]
+        return approvals
+
+    def decide(self, approval: str, decision: str, user: str = "grace", **more: Any) -> tuple[int, dict[str, Any]]:
+        """Answer an approval through a web process."""
+        body = {"user": user, "decision": decision, **more}
+        return self.request(self.of("web")[0], "POST", f"/webhook/internal/approvals/{approval}", body)
 
     # --- as an operator
 

@@ -104,7 +104,7 @@ def test_an_edit_takes_effect_at_the_next_turn_and_a_broken_one_does_not(make_fl
     [
         (["thread", "nope"], 1, "no thread id"),
         (["thread", "01a1fd18-5077-7bdc-9ce4-2d8dabd86e50"], 1, "there is no thread"),
-        (["turns", "cancel", "01a1fd18-5077-7bdc-9ce4-2d8dabd86e50"], 1, "unknown"),
+        (["turns", "cancel", "01a1fd18-5077-7bdc-9ce4-2d8dabd86e50"], 1, "there is no turn"),
         (["nope"], 2, "No such command"),
         (["turns", "--state", "sleeping"], 2, "sleeping"),
         (["--config", "missing.yaml", "turns"], 1, "there is no such file"),

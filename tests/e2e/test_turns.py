@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from app.cancel import cancel
+from app.config.messages import Messages
 from tests.e2e.conftest import MakeFleet
 from tests.e2e.fleet import wait_until
 from tests.fakes.receiver import Receiver
@@ -159,7 +160,7 @@ def test_cancel_ends_a_command_and_its_children_within_a_second(make_fleet: Make
     alive = tmp_path / "alive"
     accepted = fleet.post(f"run: (while true; do date +%s%N > {alive}; sleep 0.05; done) & sleep 60")
     wait_until(alive.exists, 20, fleet.logs)
-    assert cancel(fleet.db, accepted["runId"], "grace")
+    assert cancel(fleet.db, accepted["runId"], "grace", adapters={}, texts=Messages())
     ended = fleet.finished(accepted, 10)
     assert ended["status"] == "cancelled"
     assert "grace" in ended["text"]

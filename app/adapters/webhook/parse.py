@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
 
 from app.config.units import positive, seconds
@@ -93,7 +93,7 @@ class Answer(BaseModel):
 
     user: Short
     decision: Literal["approve", "deny"]
-    bypass: bool | Annotated[float, Field(gt=0)] | Annotated[str, Field(max_length=20)] = False
+    bypass: StrictBool | Annotated[float, Field(gt=0)] | Annotated[str, Field(max_length=20)] = False
     """true, or for how long: `10m`, or seconds."""
 
     @property
