@@ -6,7 +6,7 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 
 from app.adapters.local import LocalAdapter
 from app.adapters.webhook import WebhookAdapter
+from app.config.risks import risks
 from app.config.settings import Settings
 from app.config.settings import WebhookAdapter as WebhookSettings
 from app.control.desk import Desk
@@ -109,6 +110,13 @@ def made_secret(path: Path) -> str:
     finally:
         draft.unlink()
     return path.read_text().strip()
+
+
+def warn_of(settings: Settings, confirmed: Mapping[str, Collection[str]], process: str) -> None:
+    """Log the risks that are this process's to tell; see `app.config.risks`."""
+    for risk in risks(settings, confirmed):
+        if risk.process == process:
+            log.warning("risky_setup", where=risk.where, why=risk.said)
 
 
 def keeper_of(settings: Settings, database_url: str, process: str) -> Keeper:

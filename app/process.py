@@ -12,9 +12,10 @@ from pathlib import Path
 import structlog
 
 from app import calls, runners
+from app.agent.folder import asking_tools
 from app.agent.prompt import system_prompt
 from app.agent.watch import LiveAgents
-from app.bootstrap import Core, Drafts, core, desk_of, keeper_of
+from app.bootstrap import Core, Drafts, core, desk_of, keeper_of, warn_of
 from app.calls import Place
 from app.config.load import Loaded
 from app.config.settings import Settings
@@ -88,6 +89,17 @@ class Personas:
             except HeyfleetError as error:
                 # Each turn of this agent will say so to its sender.
                 log.error("agent_not_ready", agent=agent_id, error=error.message)
+
+    def warn(self) -> None:
+        """Say what is risky in how people are asked, and where commands run."""
+        settings, agents, _ = self._parts()
+        confirmed: dict[str, list[str]] = {}
+        for agent_id in settings.agents:
+            try:
+                confirmed[agent_id] = asking_tools(agents.get(agent_id))
+            except HeyfleetError:
+                continue  # told by `prepare`
+        warn_of(settings, confirmed, "worker")
 
     def reload(self) -> None:
         """Read heyfleet.yaml and every agent folder anew at their next use."""

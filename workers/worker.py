@@ -32,6 +32,7 @@ def run(loaded: Loaded, database_url: str, redis_url: str) -> None:
     drain_on_stop(services)
     reload_on_hangup(services)
     services.personas.prepare()
+    services.personas.warn()
     collect_garbage_rarely()
     services.start()
     try:

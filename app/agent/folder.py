@@ -75,6 +75,11 @@ def load_agent(agent_id: str, settings: AgentSettings) -> AgentSpec:
     return spec
 
 
+def asking_tools(spec: AgentSpec) -> list[str]:
+    """Its own tools of which some calls, or all, are asked about."""
+    return [name for name, tool in spec.tools.items() if tool.confirm not in (None, False)]
+
+
 def fingerprint(folder: Path) -> str:
     """A digest of name, size and time of change of every file that the agent is made of."""
     digest = hashlib.sha256()

@@ -25,7 +25,7 @@ from app.control.desk import Order, answer, cancel
 from app.control.obey import obey_at_once, told
 from app.errors import Refused
 from app.inbox import Accepted, accept
-from app.policy.people import Person
+from app.policy.people import Person, may_enter
 from app.ports import Inbound
 
 LOOK_EVERY = 0.1
@@ -90,6 +90,9 @@ class Talk:
         self.key = key
         self.user = getpass.getuser()
         self.order = Order(Person(self.user), adapter.name, adapter.name)
+        why = may_enter(self.order.person, adapter.allow)
+        if why is not None:
+            raise Refused(f"{why}: add them to allow.users of adapter {adapter.name}", status=403)
 
     def say(self, text: str) -> Accepted:
         """Have a message accepted, or a control command carried out."""

@@ -11,9 +11,10 @@ import redis
 import typer
 from redis.exceptions import RedisError
 
-from app.agent.folder import load_agent
+from app.agent.folder import asking_tools, load_agent
 from app.cli.context import AsJson, Stop
-from app.config.settings import Settings, WebhookAdapter
+from app.config.risks import risks
+from app.config.settings import Settings
 from app.db import Database
 from app.errors import ConfigError, HeyfleetError
 from app.log import configure
@@ -52,7 +53,7 @@ def examine(read: Callable[[], Settings]) -> list[Finding]:
         settings = read()
     except ConfigError as error:
         return [Finding("config", "error", problem) for problem in error.problems]
-    found = [Finding("config", "ok", "read without an error"), *agents(settings), *runtimes(settings), *risks(settings)]
+    found = [Finding("config", "ok", "read without an error"), *agents(settings), *runtimes(settings), *risky(settings)]
     try:
         addresses = resolve(settings)
     except HeyfleetError as error:
@@ -81,21 +82,14 @@ def runtimes(settings: Settings) -> list[Finding]:
     return [Finding("runtime", "ok", f"{', '.join(names)} can run here")]
 
 
-def risks(settings: Settings) -> list[Finding]:
-    found = []
-    if settings.runtime.name in ("host", "guarded"):
-        found.append(
-            Finding("runtime", "warning", f"{settings.runtime.name} runs commands on this machine, unisolated")
-        )
-    if settings.http.host not in ("127.0.0.1", "localhost", "::1"):
-        found.append(Finding("http", "warning", f"listens on {settings.http.host}: put TLS in front of it"))
-    for adapter in settings.adapters:
-        if isinstance(adapter, WebhookAdapter) and adapter.unsafe_reply_http:
-            found.append(Finding(f"adapter {adapter.name}", "warning", "unsafe_reply_http sends callbacks unencrypted"))
-        if isinstance(adapter, WebhookAdapter) and adapter.secret is None:
-            said = "its secret was made here, under state_dir: set one where the fleet has several machines"
-            found.append(Finding(f"adapter {adapter.name}", "warning", said))
-    return found
+def risky(settings: Settings) -> list[Finding]:
+    confirmed: dict[str, list[str]] = {}
+    for name, agent in settings.agents.items():
+        try:
+            confirmed[name] = asking_tools(load_agent(name, agent))
+        except ConfigError:
+            continue  # told by `agents`
+    return [Finding(risk.where, "warning", risk.said) for risk in risks(settings, confirmed)]
 
 
 def postgres(addresses: Addresses) -> Finding:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import typer
 
+from app.bootstrap import warn_of
 from app.cli.services import services as run_services
 from app.config.settings import Settings, WebhookAdapter
 from app.errors import Refused
@@ -40,6 +41,7 @@ def web(context: typer.Context) -> None:
     settings = loaded.settings
     configure(settings.log.level, settings.log.format, "web")
     report_errors(settings, "web")
+    warn_of(settings, {}, "web")
     addresses = wait_for(settings, also=lambda found: missing(found.database_url))
     from app.ingress.serve import serve  # noqa: PLC0415 (20 MB that the other verbs need not have)
 

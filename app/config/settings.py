@@ -47,6 +47,8 @@ class Permissions(Section):
 class AdapterBase(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
     agent: str = "default"
+    allow: People | None = None
+    """Who may talk with the agent; unset: whoever gets through to the adapter."""
     permissions: Permissions = Permissions()
 
 

@@ -13,7 +13,7 @@ from app.control import desk
 from app.control.desk import Answered, Order
 from app.errors import Refused
 from app.ingress.runs import standings
-from app.ingress.webhook import authorised, body_bytes, core, outcome, run_of
+from app.ingress.webhook import admit, authorised, body_bytes, core, outcome, run_of
 from app.policy.people import Person
 from app.questions import view
 
@@ -25,6 +25,7 @@ def answer_approval(name: str, approval: str) -> tuple[Response, int]:
     """200 where the answer is the one that counts, 409 with the one that does where it came too late."""
     settings = authorised(name)
     body = parsed(Answer, body_bytes(settings.max_body_bytes), '{"user": "ada", "decision": "approve"}')
+    admit(settings, body.user)
     found = desk.answer(
         desk_of(core()),
         Order(Person(body.user), settings.name, settings.name),
@@ -50,6 +51,7 @@ def cancel_run(name: str, thread: str, run: str) -> tuple[Response, int]:
     """202 where the run is being cancelled, with how it stands; 409 where it is too late."""
     settings = authorised(name)
     body = parsed(Cancellation, body_bytes(settings.max_body_bytes), '{"user": "ada"}')
+    admit(settings, body.user)
     found = run_of(settings, thread, run)
     done = desk.cancel(desk_of(core()), Order(Person(body.user), settings.name, settings.name), found.run)
     if done is None:

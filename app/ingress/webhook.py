@@ -20,7 +20,7 @@ from app.control.obey import obey_at_once
 from app.errors import Refused
 from app.inbox import Accepted, accept
 from app.ingress.runs import Standing, Waiting, standings
-from app.policy.people import Person
+from app.policy.people import Person, may_enter
 from app.ports import Inbound
 
 MOST_SECONDS = 30.0
@@ -59,6 +59,7 @@ def run_of(settings: Settings, thread: str, run: str) -> Standing:
 def take_in(name: str, path_thread: str | None) -> tuple[Response, int]:
     settings = authorised(name)
     body = parse_body(body_bytes(settings.max_body_bytes))
+    admit(settings, body.user)
     if body.reply_url is not None:
         check_reply_url(body.reply_url, settings)
     run = uuid7()
@@ -121,6 +122,13 @@ def authorised(name: str) -> Settings:
             verify(dict(request.headers), current_app.extensions["heyfleet_secrets"][name])
             return settings
     raise Refused(f"there is no webhook adapter named {name!r}", status=404)
+
+
+def admit(settings: Settings, user: str) -> None:
+    """Raises Refused (403) for a user whom the adapter does not let in."""
+    why = may_enter(Person(user), settings.allow)
+    if why is not None:
+        raise Refused(f"{why}: add them to allow.users of adapter {settings.name}", status=403)
 
 
 def body_bytes(most: int) -> bytes:

@@ -22,6 +22,11 @@ class Person:
     """At a shell of the fleet itself: whoever is there could change the rows as well."""
 
 
+def may_enter(person: Person, allow: People | None) -> str | None:
+    """Whether they may talk with an adapter's agent at all."""
+    return None if allow is None or named(person, allow) else f"{person.name} is not allowed here"
+
+
 def may_approve(person: Person, requester: str, permissions: Permissions, *, self_approval: bool) -> str | None:
     """Whether they may let a call be made that `requester` asked for."""
     if person.name == requester and not self_approval:

@@ -149,5 +149,7 @@ class Connection:
 
 
 def commits(statement: str) -> bool:
-    """Whether a statement, run by itself, commits a write of a turn."""
+    """Whether a statement commits a write of a turn, or writes in a transaction that will; and the COMMIT itself."""
+    if statement == "COMMIT":
+        return True
     return any(word in statement for word in WRITES) and not any(words in statement for words in NOT_OF_A_TURN)

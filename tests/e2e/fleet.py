@@ -29,6 +29,17 @@ COMMANDS = {
 }
 REPOSITORY = Path(__file__).resolve().parents[2]
 
+UNFINISHED = (
+    "SELECT now()",
+    "SELECT to_jsonb(thread) FROM thread WHERE open_turns > 0",
+    "SELECT to_jsonb(turn) FROM turn WHERE finished_at IS NULL",
+    "SELECT to_jsonb(call) FROM call JOIN turn ON turn.id = turn_id WHERE turn.finished_at IS NULL",
+    "SELECT to_jsonb(approval) FROM approval JOIN turn ON turn.id = turn_id WHERE turn.finished_at IS NULL",
+    "SELECT to_jsonb(sandbox) - 'snapshot' FROM sandbox WHERE wake_at IS NOT NULL OR lease_until IS NOT NULL",
+    "SELECT to_jsonb(role) FROM role",
+    "SELECT to_jsonb(runner) FROM runner",
+)
+
 FAST = {"lease": {"ttl": "3s", "renew": "1s", "sweep": "500ms"}, "drain": "5s"}
 
 
@@ -203,7 +214,7 @@ class Fleet:
             found.update(self.run(accepted, wait=1))
             return found.get("status") not in (None, "running", "pending_approval")
 
-        wait_until(ended, seconds, lambda: f"the run did not end: {found}\n{self.logs()}")
+        wait_until(ended, seconds, lambda: f"the run did not end: {found}\n{self.unfinished()}\n{self.logs()}")
         return found
 
     def asked(self, accepted: dict[str, Any], seconds: float = 30) -> list[dict[str, Any]]:
@@ -227,6 +238,10 @@ class Fleet:
 
     def sql(self, statement: str, **params: Any) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in self.db.rows(statement, params)]
+
+    def unfinished(self) -> str:
+        """The rows of what is open, for a failure's message."""
+        return "\n".join(str(row) for statement in UNFINISHED for row in self.sql(statement))
 
     def logs(self, last: int = 40) -> str:
         """The end of each process's log, for a failure's message."""

@@ -88,6 +88,7 @@ def test_of_many_requests_at_two_webs_one_counts_and_all_are_told_which(make_fle
         ({"user": "grace", "decision": "approve", "bypass": 0}, 400, "bypass"),
         ([], 400, "the body must be a JSON object such as"),
         ({"user": "eve", "decision": "approve"}, 403, "only approvers may answer this"),
+        ({"user": "mallory", "decision": "deny"}, 403, "mallory is not allowed here: add them to allow.users"),
     ],
 )
 def test_a_wrong_answer_is_told_why_and_decides_nothing(
@@ -103,7 +104,7 @@ def test_a_wrong_answer_is_told_why_and_decides_nothing(
 @pytest.fixture
 def asking(make_fleet: MakeFleet) -> tuple[Fleet, str]:
     """A fleet with approvers, and the id of what it asks."""
-    people = {"permissions": {"approvers": {"users": ["grace"]}}}
+    people = {"permissions": {"approvers": {"users": ["grace"]}}, "allow": {"users": ["ada", "grace", "eve"]}}
     fleet = make_fleet(web=1, worker=1, config={"webhook": people})
     (asked,) = fleet.asked(fleet.post(RISKY))
     return fleet, asked["id"]
@@ -116,6 +117,8 @@ def test_who_lacks_the_secret_or_comes_by_another_adapter_decides_nothing(asking
     assert fleet.request(web, "POST", path, body, {"Authorization": "Bearer wrong"})[0] == 401
     assert fleet.request(web, "POST", "/webhook/internal/approvals/nonsense", body)[0] == 404
     assert fleet.request(web, "POST", path, b"x" * 2_000_000)[0] == 413
+    assert fleet.request(web, "POST", "/webhook/internal", {"user": "mallory", "text": "hello"})[0] == 403
+    assert fleet.sql("SELECT count(*) FROM message WHERE actor = 'mallory'") == [(0,)]
     chat = run(fleet, "chat", f"approve {approval}").stdout
     assert chat == f"There is no {approval} here that could be meant by approve.\n"
     assert fleet.sql("SELECT state FROM approval") == [("pending",)]

@@ -1,10 +1,15 @@
-"""R7: the process is killed right before and right after each commit of a turn with a tool call, one by one."""
+"""R7: the process is killed right before and right after each commit of a turn with a tool call, one by one; also of a
+turn that waits for an approval, from the question to the end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -30,8 +35,41 @@ class Rig:
         netloc = f"{url.username}:{url.password}@127.0.0.1:{proxy.port}"
         through = url._replace(netloc=netloc, query="sslmode=disable&gssencmode=disable").geturl()
         process = self.fleet.start(kind, DATABASE_URL=through)
-        proxy.kill = process.popen.kill
+        # With its children, since gunicorn's outlive it by a moment.
+        proxy.kill = lambda: os.killpg(process.popen.pid, signal.SIGKILL)
         return process, proxy
+
+    def sweep(self, kind: str, after: bool, one: Callable[[str], None]) -> int:
+        """Do `one` again and again, with a process of `kind` killed at its first commit, at its second, and so on until
+        there is none. How many there were, and one more."""
+        victims = [self.start(kind), self.start(kind)]
+        if kind == "web":
+            for process, _ in victims:
+                self.fleet.ready(process)
+        one("warm-up")
+        nth, seen = 1, list[str]()
+        while True:
+            # Either of the two may have the turn: whichever makes its nth commit dies.
+            plan = Plan(nth, after)
+            for _, proxy in victims:
+                proxy.plan = plan
+            one(f"turn-{nth}")
+            for _, proxy in victims:
+                proxy.plan = None
+            if not plan.hit:
+                assert not self.receiver.problems, seen
+                return nth
+            seen.append(plan.hit)
+            # Killed is not yet dead: taken for alive, it would not be replaced.
+            wait_until(partial(self.one_died, victims), 10, "nobody died")
+            victims = [(process, proxy) if process.alive else self.start(kind) for process, proxy in victims]
+            if kind == "web":
+                for process, _ in victims:
+                    self.fleet.ready(process)
+            nth += 1
+
+    def one_died(self, victims: list[tuple[Process, CommitProxy]]) -> bool:
+        return not all(process.alive for process, _ in victims)
 
     def one_turn(self, number: str, sender: Process) -> None:
         """A turn with one command; it must end right whatever happened on the way."""
@@ -46,6 +84,44 @@ class Rig:
         wait_until(lambda: self.replies(run) == 1, 15, f"no reply to {number}: {self.receiver.posts}")
         steps = self.fleet.sql("SELECT n FROM step WHERE turn_id = :run ORDER BY n", run=run)
         assert steps == [(1,), (2,)], "each step is there once"
+
+    def one_question(self, number: str, sender: Process, decision: str) -> None:
+        """A turn whose command is asked about, and the answer; whatever happened on the way, the answer holds."""
+        command = f"echo {number} >> {self.counter}; rm -rf none"
+        accepted = self.fleet.post(f"run: {command}", web=sender, replyUrl=self.receiver.url, eventId=number)
+        (asked,) = self.fleet.asked(accepted)
+        # Whoever answers asks again where nobody said how it went: then it is told that it was so already.
+        wait_until(lambda: self.answered(asked["id"], decision), 30, self.fleet.logs)
+        ended = self.fleet.finished(accepted, 30)
+        assert ended["status"] == "done", ended
+        ran = self.counter.read_text().split().count(number) if self.counter.exists() else 0
+        if decision == "deny":
+            assert ran == 0
+            assert "grace denied this call" in ended["text"]
+        else:
+            assert ran <= 1, f"the command of turn {number} ran {ran} times"
+            assert ran == 1 or "nobody knows" in ended["text"] or "told to stop" in ended["text"], ended
+        run = accepted["runId"]
+        wait_until(lambda: self.replies(run) == 3, 15, lambda: f"no card, news and reply: {self.deliveries(run)}")
+        steps = self.fleet.sql("SELECT n FROM step WHERE turn_id = :run ORDER BY n", run=run)
+        assert steps == [(1,), (2,)], "each step is there once"
+        wanted = "approved" if decision == "approve" else "denied"
+        assert self.fleet.sql("SELECT state FROM approval WHERE turn_id = :run", run=run) == [(wanted,)]
+        kinds = "SELECT count(*) FROM event WHERE turn_id = :run AND kind = :kind"
+        assert self.fleet.sql(kinds, run=run, kind=f"approval_{wanted}") == [(1,)]
+
+    def answered(self, approval: str, decision: str) -> bool:
+        # Those first that may be killed meanwhile.
+        for web in reversed(self.fleet.of("web")):
+            body = {"user": "grace", "decision": decision}
+            status, answer = self.fleet.request(web, "POST", f"/webhook/internal/approvals/{approval}", body)
+            if status == 200 or (status == 409 and answer["approval"]["decidedBy"] == "grace"):
+                return True
+        return False
+
+    def deliveries(self, run: str) -> Any:
+        statement = "SELECT kind, state, attempts, due_at, error, now() FROM delivery WHERE turn_id = :run ORDER BY seq"
+        return self.fleet.sql(statement, run=run), self.fleet.logs()
 
     def replies(self, run: str) -> int:
         with self.receiver.lock:
@@ -68,30 +144,23 @@ def rig(tmp_path: Path, database_url: str, redis_url: str) -> Iterator[Rig]:
 def test_killed_at_every_commit(rig: Rig, kind: str, after: bool) -> None:
     rig.fleet.up(web=1)
     sender = rig.fleet.of("web")[0]
-    other = "runner" if kind == "worker" else "worker"
-    rig.fleet.start(other)
-    victim, proxy = rig.start(kind)
-    spare = rig.start(kind)
-    rig.one_turn("warm-up", sender)
-    seen: list[str] = []
-    nth = 1
-    while True:
-        # Either of the two may have the turn: whichever makes its nth commit dies.
-        plan = Plan(nth, after)
-        proxy.plan = spare[1].plan = plan
-        rig.one_turn(f"turn-{nth}", sender)
-        proxy.plan = spare[1].plan = None
-        if not plan.hit:
-            break
-        seen.append(plan.hit)
-        for process in (victim, spare[0]):
-            if not process.alive:
-                process.popen.wait()
-        if not victim.alive:
-            victim, proxy = rig.start(kind)
-        if not spare[0].alive:
-            spare = rig.start(kind)
-        nth += 1
-    assert not rig.receiver.problems
+    rig.fleet.start("runner" if kind == "worker" else "worker")
     # Fewer would mean that the plan stopped looking before the turn was through.
-    assert nth > (4 if kind == "worker" else 2), seen
+    assert rig.sweep(kind, after, lambda name: rig.one_turn(name, sender)) > (4 if kind == "worker" else 2)
+
+
+@pytest.mark.timeout(280)
+@pytest.mark.parametrize("kind", ["worker", "web"])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_killed_at_every_commit_from_a_question_to_its_turn_s_end(rig: Rig, kind: str, after: bool) -> None:
+    """The web is the one that decides; the worker asks, and goes on. Approved and denied by turns."""
+    rig.fleet.up(web=1)
+    sender = rig.fleet.of("web")[0]
+    for other in {"worker", "runner"} - {kind}:
+        rig.fleet.start(other)
+
+    def one(name: str) -> None:
+        for decision in ("approve", "deny"):
+            rig.one_question(f"{name}-{decision}", sender, decision)
+
+    assert rig.sweep(kind, after, one) > (7 if kind == "worker" else 1)

@@ -86,7 +86,11 @@ def receiving(secret: str) -> Iterator[Receiver]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            raw = self.rfile.read(int(self.headers["Content-Length"]))
+            length = int(self.headers["Content-Length"])
+            raw = self.rfile.read(length)
+            if len(raw) < length:  # its sender was killed in the midst of it: nothing came
+                self.close_connection = True
+                return
             answer = receiver.take(self.headers, raw)
             if answer == "hang":
                 receiver.closing.wait(60)

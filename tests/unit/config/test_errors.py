@@ -123,7 +123,7 @@ from tests.unit.config.conftest import Problems
         (
             "adapters: [{kind: local, name: a, local: 1}]",
             "1: adapters[0].local",
-            "there is no such key; known here: agent, kind, name, permissions",
+            "there is no such key; known here: agent, allow, kind, name, permissions",
         ),
         (
             "drain: x${NONE}",

@@ -1,0 +1,84 @@
+"""What is risky in a configuration that is right: said when a process starts, and by `heyfleet doctor`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from app.config.settings import Adapter, BuiltinTool, Settings, WebhookAdapter
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """One thing to think about."""
+
+    where: str
+    said: str
+    process: Literal["web", "worker"]
+    """Which process says so when it starts."""
+
+
+def risks(settings: Settings, confirmed: Mapping[str, Collection[str]]) -> list[Risk]:
+    """`confirmed`: for each agent, the names of its own tools of which some calls are asked about."""
+    found = [*of_runtime(settings), *of_listeners(settings), *of_policy(settings)]
+    for adapter in settings.adapters:
+        found += of_adapter(settings, adapter, confirmed.get(adapter.agent, ()))
+    return found
+
+
+def of_runtime(settings: Settings) -> Iterator[Risk]:
+    name = settings.runtime.name
+    if name in ("host", "guarded"):
+        yield Risk(
+            "runtime", f"{name} runs commands on this machine, unisolated; virtual and bubblewrap don't", "worker"
+        )
+
+
+def of_listeners(settings: Settings) -> Iterator[Risk]:
+    if settings.http.host not in LOOPBACK:
+        yield Risk("http", f"listens on {settings.http.host}: put TLS in front of it", "web")
+    if settings.flower.host not in LOOPBACK:
+        yield Risk("flower", f"listens on {settings.flower.host} without a password: bind it to 127.0.0.1", "web")
+
+
+def of_policy(settings: Settings) -> Iterator[Risk]:
+    bash = settings.builtin_tools.get("bash", True)
+    if isinstance(bash, BuiltinTool) and bash.confirm is False:
+        said = "runs every command without asking, but for what is blocked; leave confirm out to be asked by the policy"
+        yield Risk("builtin_tools.bash", said, "worker")
+    for pattern in settings.policy.allow:
+        if not pattern.strip("*? "):
+            yield Risk("policy.allow", f"{pattern!r} allows every command that is not blocked; name commands", "worker")
+
+
+def of_adapter(settings: Settings, adapter: Adapter, confirmed: Collection[str]) -> Iterator[Risk]:
+    where, people = f"adapter {adapter.name}", adapter.permissions
+    asking = [*(["bash"] if bash_asks(settings) else []), *confirmed]
+    lists = [each for each in (people.approvers, people.admins) if each is not None]
+    if asking and not lists:
+        said = f"whoever sees a thread may approve what is asked there ({', '.join(asking)}); set permissions.approvers"
+        yield Risk(where, said, "worker")
+    elif asking and not any(each.users or each.groups for each in lists):
+        said = f"permissions name nobody: what is asked ({', '.join(asking)}) is always refused; name approvers"
+        yield Risk(where, said, "worker")
+    if adapter.allow is None:
+        yield Risk(where, "has no allow: whoever gets through to it may talk with the agent; set allow.users", "web")
+    if isinstance(adapter, WebhookAdapter):
+        yield from of_webhook(where, adapter)
+
+
+def of_webhook(where: str, adapter: WebhookAdapter) -> Iterator[Risk]:
+    if adapter.unsafe_reply_http:
+        yield Risk(where, "unsafe_reply_http sends callbacks unencrypted", "web")
+    if adapter.secret is None:
+        said = "its secret was made here, under state_dir: set one where the fleet has several machines"
+        yield Risk(where, said, "web")
+
+
+def bash_asks(settings: Settings) -> bool:
+    """Whether any of its commands may be asked about."""
+    bash = settings.builtin_tools.get("bash", True)
+    return bash is True or (isinstance(bash, BuiltinTool) and bash.confirm is not False)
