@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import structlog
 from sqlalchemy import Connection, Row
 
 from app.audit import event
@@ -16,10 +17,12 @@ from app.clock import uuid7
 from app.closing import note
 from app.config.messages import Messages
 from app.db import Database, compiled
-from app.errors import Refused
+from app.errors import HeyfleetError, Refused
 from app.jsonb import dumps, storable
 from app.sandbox_lane import LIVE_RUNNER
 from app.states import ApprovalState
+
+log = structlog.get_logger()
 
 ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
 """Of the codes by which people call approvals and bypasses: nothing that looks like something else."""
@@ -33,7 +36,8 @@ FOUND = """
         approval.requester, approval.reason, approval.details, approval.state, approval.expires_at,
         approval.decided_by, approval.decided_via, approval.decided_at, approval.created_at, approval.digest,
         approval.expires_at - now() AS remaining, call.tool, call.args, call.sandbox_id, turn.trace,
-        thread.team, thread.channel, thread.key
+        thread.team, thread.channel, thread.key,
+        ARRAY(SELECT other.actor FROM turn AS other WHERE other.absorbed_by = turn.id) AS others
     FROM approval JOIN call ON call.id = approval.call_id JOIN turn ON turn.id = approval.turn_id
     JOIN thread ON thread.id = approval.thread_id"""
 
@@ -123,6 +127,8 @@ class Decided:
     """False: it came too late, and `state` and `by` are the ones that hold."""
     state: ApprovalState
     by: str
+    again: bool = False
+    """The same answer was carried out before: nothing was done now."""
     thread: UUID | None = None
     """To be woken, as are:"""
     sandbox: tuple[UUID, str, str | None] | None = None
@@ -144,13 +150,14 @@ def outcome_kind(approval: UUID | str) -> str:
 
 def find(db: Database, name: str, adapter: str | None = None) -> Row[Any]:
     """The approval of this code or id. Raises Refused (404); an approval of another adapter is as if it were not."""
-    row = db.one(FIND, name=name.lower(), id=uuid_or_none(name), adapter=adapter)
+    known = name.isascii() and name.replace("-", "").isalnum()
+    row = db.one(FIND, name=name.lower(), id=uuid_or_none(name), adapter=adapter) if known else None
     if row is None:
         raise Refused(f"there is no approval {name!r}", status=404)
     return row
 
 
-def pending(db: Database, *, adapter: str | None = None, limit: int = 50) -> Sequence[Row[Any]]:
+def pending(db: Database, *, adapter: str | None = None, limit: int = 500) -> Sequence[Row[Any]]:
     """What waits for an answer, the one that lapses first first."""
     return db.rows(PENDING, adapter=adapter, limit=limit)
 
@@ -173,17 +180,25 @@ def decide(db: Database, asked: Row[Any], decision: Decision) -> Decided:
     """
     approved = decision.state == ApprovalState.APPROVED
     to_runner = approved and asked.sandbox_id is not None
-    with db.transaction() as connection:
+
+    def work(connection: Connection) -> Decided | None:
         hold = HOLD_SANDBOX if to_runner else HOLD_THREAD
         connection.execute(compiled(hold), {"sandbox": asked.sandbox_id, "thread": asked.thread_id})
         params = {"approval": asked.id, "state": decision.state.value, "by": decision.by, "via": decision.via}
-        if connection.execute(compiled(DECIDE.format(when=when(decision))), params).first():
-            return follow(connection, asked, decision, to_runner=to_runner)
+        if connection.execute(compiled(DECIDE.format(when=when(decision))), params).first() is None:
+            return None
+        return follow(connection, asked, decision, to_runner=to_runner)
+
+    decided = db.carried_out(work)
+    if decided is not None:
+        return decided
     found = find(db, str(asked.id))
     if found.state == ApprovalState.PENDING and found.remaining.total_seconds() > 0:
         raise Refused("the call is not the one any more that was asked about; nothing was decided", status=409)
     state = ApprovalState(found.state) if found.state != ApprovalState.PENDING else ApprovalState.EXPIRED
-    return Decided(False, state, found.decided_by or "heyfleet")
+    # Carried out again by whoever found the order after its process had died, an answer is still the one that won.
+    same = (found.state, found.decided_by, found.decided_via) == (decision.state, decision.by, decision.via)
+    return Decided(same, state, found.decided_by or "heyfleet", again=same)
 
 
 def when(decision: Decision) -> str:
@@ -258,7 +273,11 @@ def lapse(db: Database, texts: Messages) -> list[Decided]:
             if late
             else "The question could not be delivered to anyone who may answer it, so this call was not run.",
         )
-        found.append(decide(db, asked, decision))
+        try:
+            found.append(decide(db, asked, decision))
+        except HeyfleetError as error:
+            # Tried again at the next look; the others must not wait for it.
+            log.warning("approval_not_lapsed", approval=asked.code, error=error.message)
     return found
 
 

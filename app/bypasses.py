@@ -34,7 +34,7 @@ LISTED = f"""
     FROM bypass WHERE {IN_FORCE} AND (CAST(:adapter AS text) IS NULL OR adapter = :adapter) ORDER BY expires_at"""
 
 FIND = """
-    SELECT id, code, adapter, actor FROM bypass
+    SELECT id, code, adapter, team, channel, actor FROM bypass
     WHERE code = :code AND (CAST(:adapter AS text) IS NULL OR adapter = :adapter)"""
 
 REVOKE = f"""
@@ -78,7 +78,7 @@ def listed(db: Database, adapter: str | None = None) -> Sequence[Row[Any]]:
 
 def find(db: Database, code: str, adapter: str | None = None) -> Row[Any]:
     """Raises Refused (404)."""
-    row = db.one(FIND, code=code.lower(), adapter=adapter)
+    row = db.one(FIND, code=code.lower(), adapter=adapter) if code.isascii() and code.isalnum() else None
     if row is None:
         raise Refused(f"there is no bypass {code!r}", status=404)
     return row

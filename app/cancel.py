@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row
 
 from app.audit import event
-from app.closing import Closing, close_queued, lock_thread, note, stage
+from app.closing import Closing, close_queued, lock_thread, note, stage_behind
 from app.config.messages import Messages
 from app.db import Database, compiled
 from app.ports import Adapter
@@ -19,7 +19,7 @@ from app.states import OPEN_TURNS, TurnState
 # Who cancels a message that a running turn has taken in means that turn.
 FOUND = """
     SELECT turn.id, turn.state, turn.actor, turn.adapter, turn.reply, turn.trace, turn.cancel_by, turn.command,
-        turn.thread_id, turn.created_at, thread.key
+        turn.thread_id, turn.created_at, thread.key, thread.team, thread.channel
     FROM turn JOIN thread ON thread.id = turn.thread_id"""
 
 FIND = f"{FOUND} WHERE turn.id = (SELECT coalesce(absorbed_by, id) FROM turn WHERE id = :turn)"
@@ -29,13 +29,15 @@ FLAG = """
 RING = "UPDATE thread SET version = version + 1, wake_at = now() WHERE id = :thread"
 
 # A delivery is claimed under its destination's lock.
-HOLD_DESTINATIONS = """
+WHOSE = "turn_id IN (SELECT id FROM turn WHERE id = :turn OR absorbed_by = :turn)"
+"""The turn's own reply, and those to the messages that it took in."""
+HOLD_DESTINATIONS = f"""
     SELECT 1 FROM destination
-    WHERE id IN (SELECT destination_id FROM delivery WHERE turn_id = :turn AND kind = 'reply' AND state = 'pending')
+    WHERE id IN (SELECT destination_id FROM delivery WHERE {WHOSE} AND kind = 'reply' AND state = 'pending')
     ORDER BY id FOR NO KEY UPDATE"""
-WITHDRAW = """
+WITHDRAW = f"""
     UPDATE delivery SET state = 'failed', error = :error, finished_at = now()
-    WHERE turn_id = :turn AND kind = 'reply' AND state = 'pending' RETURNING id"""
+    WHERE {WHOSE} AND kind = 'reply' AND state = 'pending' RETURNING id, turn_id, destination_id, body"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,8 @@ class Cancelled:
     how: Literal["ended", "asked", "withdrawn"]
     """`ended`: it had not begun. `asked`: who works on it stops within a second. `withdrawn`: its reply is not sent."""
     thread: UUID
-    destination: UUID | None = None
-    """To be woken, where there is one."""
+    destinations: Sequence[UUID] = ()
+    """To be woken, as the thread is."""
 
 
 def find(db: Database, turn: UUID) -> Row[Any] | None:
@@ -61,13 +63,14 @@ def cancel(
 
     The caller wakes what it returns. `who` may do so: that is the caller's to find out.
     """
-    with db.transaction() as connection:
+
+    def work(connection: Connection) -> Cancelled | None:
         thread = lock_thread(connection, turn)
         found = connection.execute(compiled(FIND), {"turn": turn}).first()
         if thread is None or found is None:
             return None
         if found.state not in OPEN_TURNS:
-            return withdrawn(connection, thread, found, who, adapters, texts, via)
+            return withdrawn(connection, thread, found, who, texts, via)
         if found.state != TurnState.QUEUED:
             if connection.execute(compiled(FLAG), {"turn": found.id, "who": who}).first() is None:
                 return None
@@ -78,31 +81,27 @@ def cancel(
         text = texts.cancelled.format(who=who)
         closing = Closing(found.id, found.trace, TurnState.CANCELLED, text, address(adapters, found), who)
         _, destination = close_queued(connection, thread, closing)
-        return Cancelled("ended", thread.id, destination)
+        return Cancelled("ended", thread.id, [destination] if destination else [])
+
+    return db.carried_out(work)
 
 
 def withdrawn(
-    connection: Connection,
-    thread: Row[Any],
-    found: Row[Any],
-    who: str,
-    adapters: Mapping[str, Adapter],
-    texts: Messages,
-    via: str,
+    connection: Connection, thread: Row[Any], found: Row[Any], who: str, texts: Messages, via: str
 ) -> Cancelled | None:
-    """Take back the replies of an ended turn that nobody has begun to send."""
+    """Take back the replies of an ended turn that nobody has begun to send; each is followed by what says so."""
     if found.state == TurnState.CANCELLED:
         return None
     connection.execute(compiled(HOLD_DESTINATIONS), {"turn": found.id})
     error = f"withdrawn: cancelled by {who}"
-    if not connection.execute(compiled(WITHDRAW), {"turn": found.id, "error": error}).all():
+    taken = connection.execute(compiled(WITHDRAW), {"turn": found.id, "error": error}).all()
+    if not taken:
         return None
     note(connection, [noted(found, who, via)])
-    place, text = address(adapters, found), texts.cancelled.format(who=who)
-    if place is None:
-        return Cancelled("withdrawn", thread.id)
-    body = {"thread": thread.key, "run": str(found.id), "status": TurnState.CANCELLED.value, "text": text}
-    return Cancelled("withdrawn", thread.id, stage(connection, found.adapter, place, found.id, "cancelled", body))
+    for reply in taken:
+        body = {**reply.body, "status": TurnState.CANCELLED.value, "text": texts.cancelled.format(who=who)}
+        stage_behind(connection, reply.destination_id, reply.turn_id, "cancelled", body)
+    return Cancelled("withdrawn", thread.id, [reply.destination_id for reply in taken])
 
 
 def address(adapters: Mapping[str, Adapter], found: Row[Any]) -> str | None:

@@ -41,6 +41,10 @@ PLACE = """
         last_seq = destination.last_seq + 1, version = destination.version + 1, wake_at = now()
     RETURNING id, last_seq"""
 
+NEXT_PLACE = """
+    UPDATE destination SET last_seq = last_seq + 1, version = version + 1, wake_at = now()
+    WHERE id = :destination RETURNING id, last_seq"""
+
 STAGE = """
     INSERT INTO delivery (id, destination_id, seq, turn_id, kind, body, state)
     VALUES (:id, :destination, :seq, :turn, :kind, CAST(:body AS jsonb), 'pending')"""
@@ -95,10 +99,19 @@ def close_queued(connection: Connection, thread: Row[Any], closing: Closing) -> 
 def stage(connection: Connection, adapter: str, address: str, turn: UUID, kind: str, body: Mapping[str, Any]) -> UUID:
     """One more delivery for a destination, which is to be woken after the commit."""
     place = connection.execute(compiled(PLACE), {"id": uuid7(), "adapter": adapter, "address": address}).one()
-    params = {"id": uuid7(), "destination": place.id, "seq": place.last_seq, "turn": turn, "kind": kind}
-    connection.execute(compiled(STAGE), {**params, "body": dumps(dict(body))})
+    put(connection, place, turn, kind, body)
     found: UUID = place.id
     return found
+
+
+def stage_behind(connection: Connection, destination: UUID, turn: UUID, kind: str, body: Mapping[str, Any]) -> None:
+    """One more delivery for a destination that is there already."""
+    put(connection, connection.execute(compiled(NEXT_PLACE), {"destination": destination}).one(), turn, kind, body)
+
+
+def put(connection: Connection, place: Row[Any], turn: UUID, kind: str, body: Mapping[str, Any]) -> None:
+    params = {"id": uuid7(), "destination": place.id, "seq": place.last_seq, "turn": turn, "kind": kind}
+    connection.execute(compiled(STAGE), {**params, "body": dumps(dict(body))})
 
 
 def note(connection: Connection, events: Iterable[dict[str, Any]]) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, TextClause, create_engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -15,6 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.errors import Unavailable
 
+T = TypeVar("T")
 DEADLOCK_OR_SERIALIZATION = {"40P01", "40001"}
 REPEATS = 5
 
@@ -89,6 +90,18 @@ class Database:
         """Several statements that commit together."""
         with self._reachable(), self._transactional.connect() as connection, connection.begin():
             yield connection
+
+    def carried_out(self, work: Callable[[Connection], T]) -> T:
+        """What `work` returns, done in one transaction; once more from its beginning where that lost a deadlock."""
+        for attempt in range(REPEATS):
+            try:
+                with self.transaction() as connection:
+                    return work(connection)
+            except DBAPIError as error:
+                if getattr(error.orig, "sqlstate", None) not in DEADLOCK_OR_SERIALIZATION or attempt == REPEATS - 1:
+                    raise
+                time.sleep(0.01 * 2**attempt)  # the other side of the deadlock commits meanwhile
+        raise AssertionError("unreachable")
 
     def close(self) -> None:
         self.engine.dispose()

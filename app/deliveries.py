@@ -33,13 +33,14 @@ HEAD = """
                 SELECT id FROM delivery
                 WHERE destination_id = :destination AND state IN ('pending', 'sending') ORDER BY seq LIMIT 1)
             AND delivery.state = 'pending' AND delivery.due_at <= now()
-        RETURNING delivery.id, delivery.turn_id, delivery.body, delivery.attempts
+        RETURNING delivery.id, delivery.turn_id, delivery.kind, delivery.body, delivery.attempts
     )
     SELECT lane.adapter, lane.address, lane.lease_token, destination.version + 1 AS seen,
         head.id, head.turn_id, head.body, head.attempts, turn.trace,
         (SELECT jsonb_agg(jsonb_build_object('name', name, 'media_type', media_type,
                 'data', translate(encode(body, 'base64'), E'\\n', '')) ORDER BY attachment.id)
-            FROM attachment WHERE attachment.turn_id = head.turn_id AND direction = 'out') AS files
+            FROM attachment
+            WHERE attachment.turn_id = head.turn_id AND direction = 'out' AND head.kind = 'reply') AS files
     FROM lane JOIN destination ON destination.id = lane.id
     LEFT JOIN head ON true LEFT JOIN turn ON turn.id = head.turn_id"""
 

@@ -66,6 +66,10 @@ THREAD_EXISTS = """
     SELECT 1 FROM thread WHERE agent = :agent AND adapter = :adapter AND team = :team AND key = :key"""
 
 
+MANY = 2**31
+"""More turns than there can be in flight."""
+
+
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """What became of an inbound message."""
@@ -83,7 +87,7 @@ def accept(
     inbound: Inbound,
     *,
     turn_id: UUID | None = None,
-    max_in_flight: int = 2**31,
+    max_in_flight: int = MANY,
     reject_busy: bool = False,
 ) -> Accepted:
     """Store a message and the turn that answers it; the caller wakes the thread afterwards.
@@ -136,7 +140,7 @@ def parameters(inbound: Inbound, turn_id: UUID, max_in_flight: int) -> dict[str,
         "text": storable(inbound.text),
         "data": dumps(inbound.data),
         "reply": dumps(inbound.reply),
-        "command": inbound.command,
+        "command": None if inbound.command is None else storable(inbound.command),
         "trace": trace,
         "files": dumps(files),
         "has_files": bool(files),

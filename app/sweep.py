@@ -95,7 +95,7 @@ class Sweeper:
         if lease is None:
             return 0
         for chore in self.chores:
-            chore()
+            self._do(chore)
         woken = 0
         for lane in self._found("thread", "NULL", lease):
             woken += self.wakes.thread(lane[0])
@@ -111,6 +111,15 @@ class Sweeper:
         if woken:
             log.info("lanes_woken", lanes=woken)
         return woken
+
+    def _do(self, chore: Callable[[], object]) -> None:
+        try:
+            chore()
+        except HeyfleetError as error:
+            log.warning("chore_failed", error=error.message, detail=error.detail)
+        except Exception:
+            # Lanes are woken all the same: a defect in one chore must not hold every turn up.
+            log.exception("chore_failed")
 
     def _lead(self) -> Lease | None:
         if self._lease and not self._lease.is_set():

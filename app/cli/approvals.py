@@ -59,7 +59,7 @@ def show_verb(context: typer.Context, approval: Id, as_json: AsJson = False) -> 
     for name, value in facts.items():
         if value not in (None, ""):
             text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(plain(value))
-            sys.stdout.write(f"{name:<11} {text}\n")
+            sys.stdout.write(f"{name:<11} {questions.visible(text)}\n")
 
 
 @app.command()

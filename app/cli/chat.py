@@ -159,11 +159,11 @@ class Talk:
         """Show one question and, at a terminal, have it answered in place."""
         screen.newline()
         texts = self.core.settings.messages
-        reason = "\n".join(filter(None, (asked.reason, asked.details)))
+        reason = questions.visible("\n".join(filter(None, (asked.reason, asked.details))))
         screen.write(
             texts.approval_request.format(
                 id=asked.code,
-                requester=asked.requester,
+                requester=questions.visible(asked.requester),
                 tool=asked.tool,
                 arguments=questions.shown_arguments(asked.tool, asked.args),
                 reason=reason,

@@ -25,6 +25,7 @@ from app.control.desk import Order
 from app.errors import Refused
 from app.log import configure
 from app.policy.people import Person
+from app.questions import visible
 from app.services.addresses import resolve
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table for people.")]
@@ -100,7 +101,7 @@ def one_line(value: Any) -> str:
     if isinstance(value, dict | list):
         return json.dumps(value, default=plain)
     text = str(plain(value)) if value is not None else ""
-    return " ".join(text.split())
+    return visible(" ".join(text.split()))
 
 
 def plain(value: Any) -> Any:

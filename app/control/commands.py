@@ -9,7 +9,9 @@ ALONE = frozenset(("approvals", "bypasses", "status", "new"))
 WITH_ID = frozenset(("approve", "deny", "revoke", "status", "cancel"))
 IN_TURN = frozenset(("bash", "new"))
 """Carried out in the thread's order, by whoever holds its lane; the others at once."""
-BASH = re.compile(r"/?bash[ \t]+(\S.*)", re.DOTALL)
+BASH = re.compile(r"/?bash\s+(\S.*)", re.DOTALL | re.IGNORECASE)
+ID = re.compile(r"[2-9a-hj-km-np-z]{8}|(?=[a-z-]*\d)[0-9a-z-]{6,36}")
+"""A code, or (the end of) a turn's id: `deny everything` is a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,8 @@ def parse(text: str) -> Command | None:
     match words:
         case [verb] if verb in ALONE:
             return Command(verb)
-        case [verb, about] if verb in WITH_ID:
+        case [verb, about] if verb in WITH_ID and ID.fullmatch(about):
             return Command(verb, about)
-        case ["approve", about, "bypass"]:
+        case ["approve", about, "bypass"] if ID.fullmatch(about):
             return Command("approve", about, bypass=True)
     return None

@@ -47,6 +47,8 @@ class Order:
     """The adapter by which it came, or `cli`."""
     adapter: str | None
     """Only what belongs to this adapter may be meant; None: anything."""
+    place: tuple[str, str] | None = None
+    """Team and channel where it is given; None: by a way that all of the adapter can be seen from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ def answer(
     An answer that came too late is no error: `decided.won` says so.
     """
     asked = approvals.find(desk.db, name, order.adapter)
+    if not sees(desk, order, asked):
+        raise Refused(f"there is no approval {name!r}", status=404)
     check(desk, order, asked, decision)
     approval = desk.settings.approval
     grant = None
@@ -96,17 +100,28 @@ def answer(
         ),
     )
     wake(desk.wakes, decided)
-    return Answered(asked, decided, grant if decided.won else None)
+    return Answered(asked, decided, grant if decided.won and not decided.again else None)
+
+
+def sees(desk: Desk, order: Order, row: Row[Any]) -> bool:
+    """Whether a row of a thread (`adapter`, `team`, `channel`) is theirs to know of: what is asked in a channel is for
+    who sees that channel, and for those who are named as approvers."""
+    if order.place is None or order.place == (row.team, row.channel):
+        return True
+    permissions = desk.settings.permissions_of(row.adapter)
+    named = permissions.approvers is not None or permissions.admins is not None
+    return named and is_approver(order.person, permissions)
 
 
 def check(desk: Desk, order: Order, asked: Row[Any], decision: Literal["approve", "deny"]) -> None:
     """Raises Refused (403), and puts it on record that somebody tried."""
     permissions = desk.settings.permissions_of(asked.adapter)
+    requesters = {asked.requester, *asked.others}
     if decision == "approve":
         self_approval = desk.settings.approval.allow_self_approval
-        why = may_approve(order.person, asked.requester, permissions, self_approval=self_approval)
+        why = may_approve(order.person, requesters, permissions, self_approval=self_approval)
     else:
-        why = may_deny(order.person, asked.requester, permissions)
+        why = may_deny(order.person, requesters, permissions)
     if why is None:
         return
     refused = event(
@@ -129,6 +144,8 @@ def check(desk: Desk, order: Order, asked: Row[Any], decision: Literal["approve"
 def revoke(desk: Desk, order: Order, code: str) -> Row[Any]:
     """End a bypass: an approver's, an admin's and its own holder's right. Raises Refused (404, 403, 409)."""
     bypass = bypasses.find(desk.db, code, order.adapter)
+    if not sees(desk, order, bypass):
+        raise Refused(f"there is no bypass {code!r}", status=404)
     permissions = desk.settings.permissions_of(bypass.adapter)
     if order.person.name != bypass.actor and not is_approver(order.person, permissions):
         raise Refused("only approvers may revoke this", status=403)
@@ -140,7 +157,7 @@ def revoke(desk: Desk, order: Order, code: str) -> Row[Any]:
 def cancel(desk: Desk, order: Order, turn: UUID) -> Cancelled | None:
     """Cancel a turn; None where it is too late. Raises Refused: 404 for one that is not there, 403 for who may not."""
     found = cancelling.find(desk.db, turn)
-    if found is None or order.adapter not in (None, found.adapter):
+    if found is None or order.adapter not in (None, found.adapter) or not sees(desk, order, found):
         raise Refused(f"there is no turn {turn}", status=404)
     permissions = desk.settings.permissions_of(found.adapter)
     why = may_cancel(order.person, found.actor, permissions, desk.settings.task.cancel)
@@ -156,8 +173,8 @@ def cancel(desk: Desk, order: Order, turn: UUID) -> Cancelled | None:
     )
     if done is not None:
         desk.wakes.thread(done.thread)
-        if done.destination is not None:
-            desk.wakes.destination(done.destination)
+        for destination in done.destinations:
+            desk.wakes.destination(destination)
     return done
 
 

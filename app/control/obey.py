@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row
+from sqlalchemy import Connection, Row
 
 from app import approvals, bypasses
 from app.closing import Closing, close_queued, lock_thread
 from app.control.commands import Command
-from app.control.desk import Answered, Desk, Order, answer, cancel, revoke
+from app.control.desk import Answered, Desk, Order, answer, cancel, revoke, sees
 from app.errors import Refused
 from app.inbox import Accepted
 from app.ports import Inbound
@@ -22,15 +22,19 @@ SHORTEST_ID = 6
 LINE_CHARACTERS = 200
 
 NAMED = f"""
-    SELECT id FROM turn
-    WHERE adapter = :adapter AND state IN ({sql_list(OPEN_TURNS)}) AND command IS NULL
-        AND right(replace(CAST(id AS text), '-', ''), length(:name)) = :name LIMIT 2"""
+    SELECT turn.id, turn.adapter, thread.team, thread.channel FROM turn JOIN thread ON thread.id = turn.thread_id
+    WHERE turn.adapter = :adapter AND state IN ({sql_list(OPEN_TURNS)}) AND command IS NULL
+        AND right(replace(CAST(turn.id AS text), '-', ''), length(:name)) = :name LIMIT 2"""
 
 STANDING = f"""
     SELECT turn.id, turn.state, turn.actor, now() - turn.created_at AS age,
         EXISTS (SELECT 1 FROM approval WHERE approval.turn_id = turn.id AND approval.state = 'pending') AS asks
     FROM turn WHERE turn.thread_id = :thread AND turn.state IN ({sql_list(OPEN_TURNS)}) AND turn.command IS NULL
     ORDER BY turn.seq LIMIT 20"""
+
+WHOLE = """
+    SELECT turn.id, turn.adapter, thread.team, thread.channel FROM turn JOIN thread ON thread.id = turn.thread_id
+    WHERE turn.id = :turn"""
 
 STANDING_OF = """
     SELECT turn.id, turn.state, turn.actor, now() - turn.created_at AS age,
@@ -47,12 +51,13 @@ def obey_at_once(desk: Desk, order: Order, command: Command, inbound: Inbound, a
     text = obey(desk, order, command, accepted.thread_id)
     adapter = desk.adapters[inbound.adapter]
     address = adapter.address(inbound.reply, inbound.key)
-    with desk.db.transaction() as connection:
+    closing = Closing(accepted.turn_id, accepted.trace, TurnState.DONE, text, address)
+
+    def close(connection: Connection) -> UUID | None:
         thread = lock_thread(connection, accepted.turn_id)
-        if thread is None:
-            return text
-        closing = Closing(accepted.turn_id, accepted.trace, TurnState.DONE, text, address)
-        _, destination = close_queued(connection, thread, closing)
+        return close_queued(connection, thread, closing)[1] if thread else None
+
+    destination = desk.db.carried_out(close)
     if destination is not None:
         desk.wakes.destination(destination)
     return text
@@ -66,10 +71,10 @@ def obey(desk: Desk, order: Order, command: Command, thread: UUID) -> str:
             case "approve" | "deny":
                 return answered(desk, order, command)
             case "approvals":
-                rows = approvals.pending(desk.db, adapter=order.adapter)
+                rows = [row for row in approvals.pending(desk.db, adapter=order.adapter) if sees(desk, order, row)]
                 return "\n".join(approval_line(desk, row) for row in rows) or texts.no_approvals
             case "bypasses":
-                rows = bypasses.listed(desk.db, order.adapter)
+                rows = [row for row in bypasses.listed(desk.db, order.adapter) if sees(desk, order, row)]
                 return "\n".join(bypass_line(desk, row) for row in rows) or texts.no_bypasses
             case "revoke":
                 return texts.bypass_revoked.format(id=revoke(desk, order, command.about).code)
@@ -124,12 +129,12 @@ def turn_of(desk: Desk, order: Order, name: str) -> UUID:
     """The turn that is meant by an id, or by the end of one while it is open. Raises Refused (404)."""
     full = approvals.uuid_or_none(name)
     if full is not None:
-        row = desk.db.one("SELECT id, adapter FROM turn WHERE id = :turn", turn=full)
-        if row is not None and order.adapter in (None, row.adapter):
+        row = desk.db.one(WHOLE, turn=full)
+        if row is not None and order.adapter in (None, row.adapter) and sees(desk, order, row):
             return full
     elif len(name) >= SHORTEST_ID:
         rows = desk.db.rows(NAMED, adapter=order.adapter, name=name)
-        if len(rows) == 1:
+        if len(rows) == 1 and sees(desk, order, rows[0]):
             found: UUID = rows[0].id
             return found
     raise Refused(f"there is no turn {name}", status=404)

@@ -18,8 +18,9 @@ from app.control.commands import Command, parse
 from app.control.desk import Order
 from app.control.obey import obey_at_once
 from app.errors import Refused
-from app.inbox import Accepted, accept
+from app.inbox import MANY, Accepted, accept
 from app.ingress.runs import Standing, Waiting, standings
+from app.jsonb import storable
 from app.policy.people import Person, may_enter
 from app.ports import Inbound
 
@@ -63,7 +64,7 @@ def take_in(name: str, path_thread: str | None) -> tuple[Response, int]:
     if body.reply_url is not None:
         check_reply_url(body.reply_url, settings)
     run = uuid7()
-    command = parse(body.text)
+    command = parse(storable(body.text))
     inbound = inbound_of(body, agent=settings.agent, adapter=settings.name, run=run, path_thread=path_thread)
     if command is not None:
         return take_order(settings, body, replace(inbound, command=command.text), run, command)
@@ -80,10 +81,14 @@ def take_in(name: str, path_thread: str | None) -> tuple[Response, int]:
 
 
 def take_order(settings: Settings, body: Body, inbound: Inbound, run: UUID, command: Command) -> tuple[Response, int]:
-    """A control command is accepted like a message, whatever else is in flight; most are carried out at once."""
-    accepted = accept(core().db, inbound, turn_id=run)
-    if not accepted.duplicate and command.at_once:
-        order = Order(Person(body.user), settings.name, settings.name)
+    """A control command is accepted like a message; most are carried out at once, whatever else is in flight."""
+    most = MANY if command.at_once else settings.max_in_flight
+    accepted = accept(core().db, inbound, turn_id=run, max_in_flight=most)
+    before = standings(core().db, [accepted.turn_id]).get(accepted.turn_id) if accepted.duplicate else None
+    if command.at_once and (before is None or not before.finished):
+        # Also where it is a repetition: the process that got it first may have died before it was carried out.
+        place = ("", accepted.thread_key)
+        order = Order(Person(storable(body.user)), settings.name, settings.name, place)
         obey_at_once(desk_of(core()), order, command, inbound, accepted)
     elif not accepted.duplicate:
         core().wakes.thread(accepted.thread_id)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import dropwhile
 
 import tree_sitter_bash
@@ -18,6 +19,7 @@ from app.policy.patterns import NO_PATTERNS, Patterns
 from app.policy.places import is_device, is_network, is_root, is_system_file
 from app.policy.rules import WRITES_DEVICE, judge
 from app.policy.tables import PROGRAM_VARIABLES
+from app.policy.tree import TooLarge, Tree, every
 from app.policy.verdict import ALLOW, ask, block, worst
 from app.policy.words import ANY, Word, source, words_of
 from app.policy.wrappers import ASSIGNMENT, RESERVED, Argv, Code, Inner, Stdin, Unclear, every_start, inner
@@ -65,32 +67,28 @@ def examine(text: str, scene: Scene) -> Verdict:
     if CONTROL.search(text):
         return ask("it holds control characters")
     root = Parser(Language(tree_sitter_bash.language())).parse(data).root_node
-    nodes = list(every(root))
-    scene = replace(scene, folder=went_to(nodes))
-    verdicts = [verdict for node in nodes for verdict in of_node(node, scene)]
+    try:
+        tree = Tree(root)
+    except TooLarge:
+        return ask("it is too long, or nested too deep, to be looked at")
+    scene = replace(scene, folder=went_to(tree.nodes))
+    verdicts = [verdict for node in tree.nodes for verdict in of_node(node, tree, scene)]
     if root.has_error:
         verdicts.append(UNSURE)
+    at = seen = 0
     for match in JOINED.finditer(text):
         # The parser takes a continued line for a new word, bash joins the word.
-        at = len(text[: match.start()].encode())
+        at, seen = at + len(text[seen : match.start()].encode()), match.start()
         place = root.descendant_for_byte_range(at, at + 1)
         if place is None or place.type not in ("raw_string", "string", "string_content", "heredoc_body", "comment"):
             verdicts.append(ask("a word of it goes on over a line's end"))
     return worst(verdicts)
 
 
-def every(root: Node) -> Iterator[Node]:
-    pending = [root]
-    while pending:
-        node = pending.pop()
-        yield node
-        pending.extend(reversed(node.children))
-
-
-def of_node(node: Node, scene: Scene) -> Iterator[Verdict]:
+def of_node(node: Node, tree: Tree, scene: Scene) -> Iterator[Verdict]:
     match node.type:
         case "command":
-            yield of_words(argv(node), stdin_of(node), scene)
+            yield of_words(argv(node), partial(stdin_of, node, tree), scene)
         case "file_redirect":
             yield of_redirect(node)
         case "heredoc_redirect":
@@ -133,7 +131,7 @@ def argv(command: Node) -> list[Word]:
     return [word for child in command.named_children if child.type not in NOT_WORDS for word in words_of(child)]
 
 
-def of_words(words: Sequence[Word], stdin: Stdin, scene: Scene) -> Verdict:
+def of_words(words: Sequence[Word], stdin: Callable[[], Stdin], scene: Scene) -> Verdict:
     given, words = words, list(dropwhile(lambda word: ASSIGNMENT.match(word.text), words))
     for word in given[: len(given) - len(words)]:
         if of_variable(word.text) is not ALLOW:
@@ -150,11 +148,15 @@ def of_words(words: Sequence[Word], stdin: Stdin, scene: Scene) -> Verdict:
     if not name.known or name.pattern or not name.text:
         return ask("the name of a command is only known when it runs")
     program, args = posixpath.basename(name.text), words[1:]
-    own = scene.patterns.judge(program, words) or judge(program, args, folder=scene.folder)
+    mine = scene.patterns.judge(program, words)
+    own = mine or judge(program, args, folder=scene.folder)
+    if own.answer == "ask":
+        # What is asked about by the operator's wish may be blocked all the same.
+        own = worst([own, judge(program, args, folder=scene.folder)])
     return worst([own, *(of_inner(found, stdin, scene.deeper()) for found in inner(program, args, stdin))])
 
 
-def of_inner(found: Inner, stdin: Stdin, scene: Scene) -> Verdict:
+def of_inner(found: Inner, stdin: Callable[[], Stdin], scene: Scene) -> Verdict:
     match found:
         case Argv(words):
             return of_words(words, stdin, scene)
@@ -179,18 +181,17 @@ def of_redirect(redirect: Node) -> Verdict:
     return ALLOW
 
 
-def stdin_of(command: Node) -> Stdin:
+def stdin_of(command: Node, tree: Tree) -> Stdin:
     """What a command reads, from here-documents and pipes around it."""
     texts: list[str] = []
     piped, node = False, command
     texts += given_to(command)
-    while node.parent is not None:
-        above = node.parent
+    while (above := tree.above(node)) is not None:
         if above.type == "redirected_statement":
             texts += given_to(above)
-        if above.type == "pipeline" and node.prev_named_sibling is not None:
+        if above.type == "pipeline" and node.start_byte > above.start_byte:
             piped = True
-            texts += [text for part in every(above) if part.end_byte <= node.start_byte for text in printed(part)]
+            texts += [text for end, text in printed_in(above, tree) if end <= node.start_byte]
         if above.type == "heredoc_redirect" and node.type == "pipeline":
             piped = True
         node = above
@@ -206,6 +207,13 @@ def given_to(node: Node) -> list[str]:
         elif child.type == "herestring_redirect":
             texts += [word.text for part in child.named_children for word in words_of(part) if word.known]
     return texts
+
+
+def printed_in(pipeline: Node, tree: Tree) -> list[tuple[int, str]]:
+    """What the commands of a pipeline print, with where each ends; looked for once."""
+    if pipeline.id not in tree.printed:
+        tree.printed[pipeline.id] = [(part.end_byte, text) for part in every(pipeline) for text in printed(part)]
+    return tree.printed[pipeline.id]
 
 
 def printed(node: Node) -> list[str]:

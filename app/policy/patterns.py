@@ -6,12 +6,14 @@ A pattern is a glob over one simple command as bash would run it, quotes removed
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Protocol
 
+from app.policy.tables import GIT_VALUED
 from app.policy.verdict import ALLOW, ask, block
 from app.policy.words import Word
 from app.results import Verdict
@@ -35,7 +37,9 @@ class Patterns:
         `block` means.
         """
         rest = [word.text for word in words[1:]]
-        texts = [" ".join([name, *rest]) for name in dict.fromkeys((program, words[0].text))]
+        texts = [" ".join([name, *rest]) for name in dict.fromkeys((program, posixpath.normpath(words[0].text)))]
+        if program == "git":
+            texts.append(" ".join([program, *after_git_options(rest)]))
         if any(len(text) > LONGEST for text in texts):
             return ask("it is too long to be compared with the policy's patterns") if self else None
         if found := first(self.block, texts):
@@ -50,6 +54,13 @@ class Patterns:
 
     def __bool__(self) -> bool:
         return bool(self.allow or self.approve or self.block)
+
+
+def after_git_options(rest: list[str]) -> list[str]:
+    """`-C DIR`, `--no-pager` and the like stand before the command that a pattern names."""
+    while rest and rest[0].startswith("-"):
+        rest = rest[2:] if rest[0] in GIT_VALUED else rest[1:]
+    return rest
 
 
 def first(patterns: Iterable[str], texts: Sequence[str]) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,16 +27,18 @@ def may_enter(person: Person, allow: People | None) -> str | None:
     return None if allow is None or named(person, allow) else f"{person.name} is not allowed here"
 
 
-def may_approve(person: Person, requester: str, permissions: Permissions, *, self_approval: bool) -> str | None:
-    """Whether they may let a call be made that `requester` asked for."""
-    if person.name == requester and not self_approval:
+def may_approve(
+    person: Person, requesters: Collection[str], permissions: Permissions, *, self_approval: bool
+) -> str | None:
+    """Whether they may let a call be made; `requesters` are all whose messages its turn had read."""
+    if person.name in requesters and not self_approval:
         return "nobody may approve what they asked for themselves"
     return None if is_approver(person, permissions) else "only approvers may answer this"
 
 
-def may_deny(person: Person, requester: str, permissions: Permissions) -> str | None:
+def may_deny(person: Person, requesters: Collection[str], permissions: Permissions) -> str | None:
     """As for approving; and anyone may deny their own."""
-    if person.name == requester or is_approver(person, permissions):
+    if person.name in requesters or is_approver(person, permissions):
         return None
     return "only approvers may answer this"
 

@@ -47,7 +47,10 @@ class Options:
     """An unquoted expansion stands where an option may be."""
 
     def has(self, letters: str, *names: str) -> bool:
-        return not self.letters.isdisjoint(letters) or not self.names.isdisjoint(names)
+        # Long options may be cut short, as far as it is clear which is meant: --rec for --recursive.
+        return not self.letters.isdisjoint(letters) or any(
+            wanted.startswith(given) for given in self.names if given for wanted in names
+        )
 
 
 def judge(name: str, args: Sequence[Word], *, folder: str = "") -> Verdict:
@@ -170,6 +173,11 @@ def kill(args: Sequence[Word]) -> Verdict:
     return ask("kill: it ends every process") if any(word.text == "-1" for word in args[1:]) else ALLOW
 
 
+def shell_option(name: str, options: Options, _folder: str) -> Verdict:
+    hides = any("expand_aliases".startswith(operand) for operand in options.operands)
+    return ask(f"{name}: with aliases what is run is not what stands there") if hides else ALLOW
+
+
 def list_only(name: str, options: Options, _folder: str) -> Verdict:
     return ALLOW if options.has("l") else ask(f"{name}: it changes what the machine runs by itself")
 
@@ -225,5 +233,6 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("systemctl", "loginctl", "service", "rc-service", "launchctl"), service),
     **dict.fromkeys(PACKAGE_FILES, package_file),
     "dd": dd,
+    "shopt": shell_option,
     "crontab": list_only,
 }

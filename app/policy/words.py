@@ -20,6 +20,8 @@ INNERMOST_BRACES = re.compile(r"(?<!\x01)\{([^{}\x01]*(?:\x01.[^{}\x01]*)*)\}", 
 COMMA = re.compile(r"(?<!\x01),")
 UNQUOTED_BLANK = re.compile(r"(?<!\\)\s")
 HOME = ("$HOME", "${HOME}")
+ALL_WORDS = re.compile(r"\$@|\$\{[^}]*@[^}]*\}")
+"""Stands for several words also in quotes: "$@", "${array[@]}"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def pieces(node: Node, *, quoted: bool = False) -> str:
             return unescaped(text)
         case _ if not node.children:
             return unescaped(text)
-    return ONE if quoted else ANY
+    return ONE if quoted and not ALL_WORDS.fullmatch(text) else ANY
 
 
 def inside(string: Node) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -75,10 +75,17 @@ WRAPPERS = {
     "stdbuf": Wrapper("", "ioe", "", "input output error"), "chronic": Wrapper(), "unbuffer": Wrapper("p"),
     "command": Wrapper("p"), "builtin": Wrapper(), "exec": Wrapper("cl", "a"), "busybox": Wrapper(),
     "toybox": Wrapper(), "flock": Wrapper("sxuno", "wE", "shared exclusive unlock nonblock close", "timeout", before=1),
-    "strace": Wrapper("fqtTv", "eops"), "caffeinate": Wrapper("dimsu", "tw"), "taskset": Wrapper("a", "c", before=1),
+    "strace": Wrapper("fqtTv", "eops"), "caffeinate": Wrapper("dimsu", "tw"), "taskset": Wrapper("ac", before=1),
     "ltrace": Wrapper("fSt", "eop"), "eatmydata": Wrapper(), "fakeroot": Wrapper(),
-    "chrt": Wrapper("abdfiomprRv", "TPD", before=1), "setarch": Wrapper("R", before=1),
+    "chrt": Wrapper("abdfiomprRv", "TPD", before=1),
 }  # fmt: skip
+LAUNCHERS = frozenset(named(
+    "setarch linux32 linux64 i386 x86_64 uname26 ssh-agent setpriv runuser prlimit numactl valgrind rlwrap firejail "
+    "proot cgexec dbus-run-session dbus-launch xvfb-run gosu su-exec tini dumb-init perf hyperfine entr heaptrack "
+    "capsh start-stop-daemon daemonize at batch run-one sem reptyr newgrp sg faketime trickle torsocks tsocks"
+))  # fmt: skip
+"""Commands that run others, and whose options are not known here: each word may be the beginning."""
+MOST_STARTS = 10
 
 WATCH = Wrapper(
     "bcdegprtwx",
@@ -88,22 +95,34 @@ WATCH = Wrapper(
 )
 
 
-def inner(name: str, args: Sequence[Word], stdin: Stdin) -> list[Inner]:
-    """What a command runs; empty where it is not known to run anything else."""
+def inner(name: str, args: Sequence[Word], stdin: Callable[[], Stdin]) -> list[Inner]:
+    """What a command runs; empty where it is not known to run anything else. `stdin` is only looked at by what reads
+    commands from there."""
+    if name in LAUNCHERS:
+        return launched(name, args)
     if name in WRAPPERS:
         return wrapped(name, WRAPPERS[name], args)
     if name in SHELLS:
         return shell(args, stdin)
+    if name in ("source", "."):
+        return shell([Word("--"), *(args[1:] if args[:1] and args[0].text == "--" else args)], stdin)
     if name in ("find", "fd", "fdfind"):
         return executed(args)
     if name.rstrip("0123456789.") in INTERPRETERS:
-        reads = stdin.piped and all(arg.text == "-" for arg in args)
+        reads = all(arg.text == "-" for arg in args) and stdin().piped
         return [Unclear(f"what is piped into {name} can't be seen")] if reads else []
     return handed_over(name, args)
 
 
+def launched(name: str, args: Sequence[Word]) -> list[Inner]:
+    if len(args) > MOST_STARTS:
+        return [Unclear(f"what {name} runs can't be told")]
+    texts = [Code(word.text) for word in args if word.known and " " in word.text]
+    return [*every_start(args), *texts]
+
+
 def wrapped(name: str, wrapper: Wrapper, args: Sequence[Word]) -> list[Inner]:
-    if name == "command" and args and set(args[0].text) <= set("-vVp") and args[0].text != "-p":
+    if name == "command" and args and re.fullmatch(r"-p*[vV][vVp]*", args[0].text):
         return []  # says only where a command is found
     found = after_options(name, wrapper, args)
     if isinstance(found, Unclear):
@@ -116,7 +135,7 @@ def wrapped(name: str, wrapper: Wrapper, args: Sequence[Word]) -> list[Inner]:
         rest.append(Word(ANY))
     if not rest and name in ("sudo", "doas") and args:
         return [Unclear(f"{name} without a command opens a shell")]
-    if rest and rest[0].text == "-c" and name == "flock":
+    if rest and rest[0].text in ("-c", "--command") and name == "flock":
         return [code(name, rest[1:])]
     return [Argv(rest)] if rest else []
 
@@ -129,10 +148,12 @@ def every_start(words: Sequence[Word]) -> list[Inner]:
 def after_options(name: str, wrapper: Wrapper, args: Sequence[Word]) -> tuple[list[Word], str] | Unclear:
     """The words from the command on, and the text that xargs replaces in them."""
     rest, placeholder = list(args), ""
-    while rest and rest[0].text.startswith("-") and rest[0].text != "-":
+    while rest and rest[0].text.startswith("-") and (rest[0].text != "-" or name == "env"):
         option = rest.pop(0).text
         if option == "--":
             break
+        if option == "-":
+            continue  # of env: start with an empty environment
         valued = takes_value(wrapper, option)
         if valued is None:
             return Unclear(f"{name} has an option that is not known here: {option}")
@@ -157,29 +178,32 @@ def takes_value(wrapper: Wrapper, option: str) -> bool | None:
     return False
 
 
-def shell(args: Sequence[Word], stdin: Stdin) -> list[Inner]:
+def shell(args: Sequence[Word], stdin: Callable[[], Stdin]) -> list[Inner]:
     rest, is_code = list(args), False
+    if any(word.text in ("expand_aliases", "--posix") or word.text.startswith("--command=") for word in args):
+        return [Unclear("an option of the shell changes how commands are read")]
     while rest and rest[0].text[:1] in ("-", "+") and len(rest[0].text) > 1:
         option = rest.pop(0).text
         if option == "--":
             break
         short = not option.startswith("--")
-        is_code |= short and "c" in option
+        is_code |= (short and "c" in option) or option == "--command"
         if rest and (option in ("--rcfile", "--init-file") or (short and option[-1] in "oO")):
             rest.pop(0)
     if is_code:
         return [code("the shell", rest[:1])] if rest else []
     if rest and rest[0].text not in ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"):
         return [] if rest[0].known else [Unclear("which script the shell runs is only known when it runs")]
-    texts: list[Inner] = [Code(text) for text in stdin.texts]
-    return [*texts, *([Unclear("text is piped into a shell")] if stdin.piped else [])]
+    read = stdin()
+    texts: list[Inner] = [Code(text) for text in read.texts]
+    return [*texts, *([Unclear("text is piped into a shell")] if read.piped else [])]
 
 
 def handed_over(name: str, args: Sequence[Word]) -> list[Inner]:
     """Commands that take code as text."""
     match name:
         case "eval":
-            return [code(name, args)]
+            return [code(name, args[1:] if args[:1] and args[0].text == "--" else args)]
         case "trap":
             words = args[1:] if args[:1] and args[0].text == "--" else args
             return [code(name, words[:1])] if len(words) > 1 and words[0].text not in ("-", "") else []

@@ -13,14 +13,16 @@ from app.tools.builtin import HISTORY, BuiltinTool
 MOST = 50
 SHOWN_CHARACTERS = 2000
 
+# Control commands and what came of them are not for the model.
 SEARCH = """
     SELECT created_at, actor, left(text, :shown) AS text FROM (
         SELECT id, created_at, actor, text FROM message
         WHERE thread_id = :thread AND position(lower(:query) IN lower(text)) > 0
+            AND NOT EXISTS (SELECT 1 FROM turn WHERE turn.id = message.turn_id AND turn.command IS NOT NULL)
         UNION ALL
         SELECT call.id, call.created_at, call.tool, call.args::text || ' returned ' || coalesce(call.result, '')
         FROM call JOIN turn ON turn.id = call.turn_id
-        WHERE turn.thread_id = :thread AND call.tool <> 'history' AND call.parent_id IS NULL
+        WHERE turn.thread_id = :thread AND call.tool <> 'history' AND call.parent_id IS NULL AND turn.command IS NULL
             AND position(lower(:query) IN lower(call.args::text || ' ' || coalesce(call.result, ''))) > 0
         ORDER BY created_at DESC, id DESC LIMIT :most) AS found
     ORDER BY created_at, id"""

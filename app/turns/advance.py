@@ -109,7 +109,7 @@ def act(s: TurnServices, facts: Facts, action: Action, lease: Lease, mine: set[U
                 messages=settings.messages,
                 timeout=settings.task.turn_timeout,
             )
-            return ended(committed_whole(s, facts, turn, outcome, lease))
+            return ended(commit(s.db, facts, turn, outcome, lease))
         case Obey():
             return carry_out(s, facts, action, lease)
         case Ask():
@@ -136,23 +136,19 @@ def carry_out(s: TurnServices, facts: Facts, action: Obey, lease: Lease) -> Ende
         raise
     except Exception:
         # A defect of ours must not wedge the thread.
-        log.exception("command_failed", command=action.command)
+        log.exception("command_failed", verb=action.command.partition(" ")[0])
         adapter, messages = s.adapter(facts.adapter), s.settings.messages
         outcome = outcomes.failed(facts, turn, "an internal error", "", adapter=adapter, messages=messages)
-    committed = committed_whole(s, facts, turn, outcome, lease)
-    wake_runner(s, outcome, committed)
-    return None if outcome.hold else ended(committed)
-
-
-def committed_whole(s: TurnServices, facts: Facts, turn: TurnFacts, outcome: Outcome, lease: Lease) -> Committed:
-    """Commit what takes no message in, so that no message can have been cancelled meanwhile."""
     committed = commit(s.db, facts, turn, outcome, lease)
-    assert committed is not None
-    return committed
+    if committed is None or outcome.hold:
+        return None
+    wake_runner(s, outcome, committed)
+    return ended(committed)
 
 
-def ended(committed: Committed) -> Ended:
-    return committed.more, list(committed.destinations)
+def ended(committed: Committed | None) -> Ended | None:
+    """None where nothing was committed, since something was cancelled meanwhile: the lane is still held."""
+    return (committed.more, list(committed.destinations)) if committed else None
 
 
 def interrupt(s: TurnServices, facts: Facts, turn: TurnFacts, calls: list[UUID], lease: Lease) -> None:
@@ -181,7 +177,7 @@ def ask(s: TurnServices, facts: Facts, action: Ask, lease: Lease, mine: set[UUID
         outcome = outcomes.failed(facts, action.turn, "an internal error", "", adapter=adapter, messages=messages)
         committed = commit(s.db, facts, action.turn, outcome, lease)
     if committed is None:
-        # The model has seen a message that is not wanted any more: what it made of that is not either.
+        # The turn is not wanted any more, or a message that the model has seen: what it made of that is not either.
         log.info("step_dropped")
         return None
     mine |= {UUID(call["id"]) for call in outcome.calls if call["state"] == CallState.RUNNING}
@@ -215,12 +211,13 @@ def step(s: TurnServices, facts: Facts, action: Ask, lease: Lease) -> tuple[Fact
     if not answer.calls:
         return facts, outcomes.answered(facts, action, answer, took, adapter=adapter, messages=messages)
     settings, judged = s.settings, judge_calls(answer.calls, persona.tools)
+    terms = terms_for(s, facts, action.turn, judged, lease, [steer.actor for steer in action.steers])
     return facts, outcomes.called(
         facts,
         action,
         answer,
         took,
-        calls=calls_of(facts, action.turn, judged, terms_for(s, facts, action.turn, judged, lease)),
+        calls=calls_of(facts, action.turn, judged, terms),
         runtime=settings.runtime.name,
         scope_key=scope_key(settings.scope, facts, action.turn),
     )

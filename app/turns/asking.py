@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
@@ -17,7 +17,7 @@ from app.config.settings import Permissions
 from app.leases import Lease, insist
 from app.policy.people import nobody_can
 from app.ports import Adapter, Tool
-from app.questions import shown_arguments
+from app.questions import shown_arguments, visible
 from app.results import CallRequest, Verdict
 from app.states import CallState
 from app.turns.commit import Reply
@@ -79,10 +79,16 @@ def verdict_on(request: CallRequest, tools: Mapping[str, Tool]) -> Verdict:
         return Verdict("block", f"whether it may be run can't be told ({type(error).__name__})")
 
 
-def terms_for(s: TurnServices, facts: Facts, turn: TurnFacts, judged: Sequence[Judged], lease: Lease) -> Terms:
-    """Whether there is a bypass is only looked up where somebody would be asked."""
+def terms_for(
+    s: TurnServices, facts: Facts, turn: TurnFacts, judged: Sequence[Judged], lease: Lease, also: Collection[str] = ()
+) -> Terms:
+    """Whether there is a bypass is only looked up where somebody would be asked.
+
+    A bypass is one actor's: it is of no use where the turn has read what others said (`also`, and before).
+    """
     settings, found = s.settings, None
-    if any(call.verdict.answer == "ask" for call in judged):
+    alone = {turn.actor, *also, *(absorbed["actor"] for absorbed in facts.absorbed)} == {turn.actor}
+    if alone and any(call.verdict.answer == "ask" for call in judged):
         where = {"adapter": facts.adapter, "team": facts.team, "channel": facts.channel, "thread": facts.thread}
         found = insist(s.db, COVERING, {**where, "actor": turn.actor}, lease)
     return Terms(
@@ -177,10 +183,10 @@ def card_of(
         return []
     text = terms.messages.approval_request.format(
         id=question["code"],
-        requester=turn.actor,
+        requester=visible(turn.actor),
         tool=row["tool"],
         arguments=shown_arguments(row["tool"], row["args"]),
-        reason="\n".join(filter(None, (question["reason"], question["details"]))),
+        reason=visible("\n".join(filter(None, (question["reason"], question["details"])))),
         minutes=-int(-terms.expires_in // 60),
     )
     body = {

@@ -82,8 +82,8 @@ class Outcome:
 def commit(db: Database, facts: Facts, turn: TurnFacts, outcome: Outcome, lease: Lease) -> Committed | None:
     """Write an outcome. Raises LeaseLost when another process has the lane: nothing was written then.
 
-    None, and nothing written, where a message that the outcome takes in was cancelled meanwhile. Where the connection
-    breaks, the outcome is unknown: it is looked up, and written again only if it is not there.
+    None, and nothing written, where the turn itself or a message that it takes in was cancelled meanwhile. Where the
+    connection breaks, the outcome is unknown: it is looked up, and written again only if it is not there.
     """
     params = parameters(facts, turn, outcome)
     statement = COMMIT_WITH_APPROVALS if outcome.questions or outcome.ends_approvals else COMMIT
@@ -100,7 +100,7 @@ def commit(db: Database, facts: Facts, turn: TurnFacts, outcome: Outcome, lease:
             now = insist(db, STILL_QUEUED, params, lease)
             if now is None:
                 raise LeaseLost(f"thread {facts.thread} was taken over by another process")
-            if len(now.queued) < len(outcome.absorbed):
+            if now.cancelled or len(now.queued) < len(params["fresh"]):
                 return None
             params["unchanged"] = now.version
             continue
@@ -149,12 +149,15 @@ def commit_results(
 
 def parameters(facts: Facts, turn: TurnFacts, outcome: Outcome) -> dict[str, Any]:
     destinations, deliveries = staged(outcome.replies)
+    aside = facts.current is not None and turn.id != facts.current.id
+    fresh = [*outcome.absorbed, *([turn.id] if aside else [])]
     return {
         "thread": facts.thread,
         "token": facts.token,
         "seen": facts.version,
-        # A message that was cancelled must not be taken in: where there are any, nothing may have come in between.
-        "unchanged": facts.version if outcome.absorbed else None,
+        # What was cancelled must neither be taken in nor be answered as if it were not: nothing may have come between.
+        "unchanged": facts.version if fresh or (outcome.final and turn.cancel_by is None) else None,
+        "fresh": fresh,
         "agent": facts.agent,
         "adapter": facts.adapter,
         "turn": turn.id,
@@ -173,6 +176,7 @@ def parameters(facts: Facts, turn: TurnFacts, outcome: Outcome) -> dict[str, Any
         "calls": dumps(list(outcome.calls)),
         "questions": dumps(list(outcome.questions)),
         "actor": turn.actor,
+        "trace": turn.trace,
         "use_sandbox": any(call["place"] == "runner" and call["state"] in OPEN_STATES for call in outcome.calls),
         "wakes": wakes_sandbox(outcome),
         "sandbox": uuid7(),

@@ -48,7 +48,8 @@ FACTS = f"""
                     FROM attachment WHERE turn_id = turn.id AND direction = 'in') AS files
             FROM turn WHERE thread_id = thread.id AND state IN ({sql_list(OPEN_TURNS)})
             ORDER BY seq LIMIT 50) AS turns) AS turns,
-        (SELECT jsonb_agg(jsonb_build_object('id', absorbed.id, 'reply', absorbed.reply) ORDER BY absorbed.seq)
+        (SELECT jsonb_agg(jsonb_build_object(
+                'id', absorbed.id, 'reply', absorbed.reply, 'actor', absorbed.actor) ORDER BY absorbed.seq)
             FROM turn JOIN turn AS absorbed ON absorbed.absorbed_by = turn.id
             WHERE turn.thread_id = thread.id AND turn.state IN ({sql_list(ACTIVE_TURNS)})) AS absorbed,
         (SELECT jsonb_agg(to_jsonb(call) ORDER BY ordinal)
@@ -139,7 +140,7 @@ class Facts:
     turns: Sequence[TurnFacts]
     """Open ones, oldest first; the first is the current one."""
     absorbed: Sequence[Mapping[str, Any]]
-    """Turns whose messages the current one was given, each `{id, reply}`."""
+    """Turns whose messages the current one was given, each `{id, reply, actor}`."""
     calls: Sequence[CallFacts]
     entries: Sequence[EntryFacts]
     asked: Sequence[Mapping[str, Any]]

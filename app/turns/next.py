@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
+from app.control.commands import parse
 from app.states import CallState, TurnState
 from app.turns.facts import CallFacts, Facts, TurnFacts
 
@@ -91,18 +92,34 @@ def decide(facts: Facts, limits: Limits, *, mine: Set[UUID] = frozenset()) -> Ac
         return Rest()
     if turn.cancel_by is not None:
         return Give(turn, "cancelled")
+    # What was begun here comes first: whatever gives the lane back would leave it as if this process had died.
+    calls = on_calls(facts, turn, mine) if turn.command is None else None
+    if calls is not None:
+        return calls
     later = [other for other in facts.turns[1:] if other.command is None]
-    if facts.asked and later:
-        return Give(later[0], "pending_approval")
+    aside = on_others(facts, later)
+    if aside is not None:
+        return aside
     if turn.state == TurnState.WAITING and turn.retry_at is not None:
         return Rest(wake_at=turn.retry_at)
+    if turn.open_calls:
+        return Rest()
     if turn.command is not None:
-        return Rest() if turn.open_calls else Obey(turn, turn.command)
-    return on_calls(facts, turn, mine) or on_model(facts, turn, later, limits)
+        return Obey(turn, turn.command)
+    return on_model(facts, turn, later, limits)
+
+
+def on_others(facts: Facts, later: Sequence[TurnFacts]) -> Action | None:
+    """What must not wait for the current turn's end: it may be about that very turn."""
+    for other in facts.turns[1:]:
+        command = parse(other.command) if other.command else None
+        if command is not None and command.at_once:
+            return Obey(other, str(other.command))
+    return Give(later[0], "pending_approval") if facts.asked and later else None
 
 
 def on_calls(facts: Facts, turn: TurnFacts, mine: Set[UUID]) -> Action | None:
-    """What the last step's calls need; None where all have their results."""
+    """What the last step's calls need here and now."""
     approved = [call for call in facts.calls if call.place == "worker" and call.state == CallState.QUEUED]
     if approved:
         return Begin(turn, approved)
@@ -110,9 +127,7 @@ def on_calls(facts: Facts, turn: TurnFacts, mine: Set[UUID]) -> Action | None:
     orphans = [call for call in here if call.id not in mine]
     if orphans:
         return Interrupt(turn, orphans)
-    if here:
-        return RunTools(turn, here)
-    return Rest() if turn.open_calls else None
+    return RunTools(turn, here) if here else None
 
 
 def on_model(facts: Facts, turn: TurnFacts, later: Sequence[TurnFacts], limits: Limits) -> Action:

@@ -40,7 +40,7 @@ def obeyed(
             text = s.settings.messages.fresh_start
             return answered_at_once(facts, turn, text, adapter, context_from=facts.next_entry)
         case Command():
-            order = Order(Person(turn.actor), facts.adapter, facts.adapter)
+            order = Order(Person(turn.actor), facts.adapter, facts.adapter, (facts.team, facts.channel))
             desk = Desk(s.db, s.wakes, s.settings, s.adapters)
             return answered_at_once(facts, turn, obey(desk, order, command, facts.thread), adapter)
         case None:
@@ -59,7 +59,8 @@ def ordered(
     scope_key: str,
 ) -> Outcome:
     """One call, under the same policy and approvals as the model's."""
-    if request.tool not in tools:
+    # An agent may have a tool of its own by this name, which no runner can run.
+    if request.tool not in tools or tools[request.tool].place != "runner":
         return answered_at_once(facts, turn, s.settings.messages.no_bash, s.adapter(facts.adapter))
     judged = judge_calls([request], tools)
     calls = calls_of(facts, turn, judged, terms_for(s, facts, turn, judged, lease))

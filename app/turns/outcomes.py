@@ -123,26 +123,13 @@ def cancelled(facts: Facts, turn: TurnFacts, adapter: Adapter, messages: Message
         return outcome
     address = adapter.address(turn.reply, facts.key)
     news: list[Reply] = []
-    noted = []
-    for asked in facts.asked:
+    for asked in facts.asked if address else ():
         approval = {"id": asked["code"], "tool": asked["tool"], "state": "cancelled"}
         text = messages.approval_cancelled.format(id=asked["code"], tool=asked["tool"], who=turn.cancel_by)
         body = {"thread": facts.key, "run": str(turn.id), "status": "cancelled", "text": text, "approval": approval}
-        news += [Reply(turn.id, address, body, outcome_kind(asked["id"]))] if address else []
-        noted.append(
-            event(
-                "approval_cancelled",
-                trace=turn.trace,
-                turn=turn.id,
-                approval=asked["code"],
-                tool=asked["tool"],
-                adapter=facts.adapter,
-                requester=turn.actor,
-                by=turn.cancel_by,
-            )
-        )
+        news.append(Reply(turn.id, str(address), body, outcome_kind(asked["id"])))
     # The closing message comes last.
-    return replace(outcome, ends_approvals=True, replies=[*news, *outcome.replies], events=[*noted, *outcome.events])
+    return replace(outcome, ends_approvals=True, replies=[*news, *outcome.replies])
 
 
 def answered_at_once(facts: Facts, turn: TurnFacts, text: str, adapter: Adapter, **more: Any) -> Outcome:

@@ -66,7 +66,7 @@ TEMPLATE = """
     ), places AS (
         INSERT INTO destination (id, adapter, address, last_seq, version, wake_at)
         SELECT p.id, :adapter, p.address, p.count, 1, now()
-        FROM lane, jsonb_to_recordset(CAST(:destinations AS jsonb)) AS p (id uuid, address text, count bigint)
+        FROM {dropping}, jsonb_to_recordset(CAST(:destinations AS jsonb)) AS p (id uuid, address text, count bigint)
         ON CONFLICT (adapter, address) DO UPDATE SET
             last_seq = destination.last_seq + excluded.last_seq, version = destination.version + 1, wake_at = now()
         RETURNING id, address, last_seq
@@ -95,8 +95,15 @@ ENDS = """
     , lapsed AS (
         UPDATE approval SET state = 'cancelled', decided_at = now(), decided_via = 'heyfleet', decided_by = (
             SELECT cancel_by FROM turn WHERE id = :turn)
-        FROM lane WHERE :final AND approval.turn_id = :turn AND approval.state = 'pending'
-        RETURNING approval.id
+        FROM lane, call WHERE :final AND approval.turn_id = :turn AND approval.state = 'pending'
+            AND call.id = approval.call_id
+        RETURNING approval.code, approval.call_id, approval.decided_by, call.tool
+    ), told AS (
+        INSERT INTO event (id, trace, kind, thread_id, turn_id, data)
+        SELECT gen_random_uuid(), :trace, 'approval_cancelled', lane.id, :turn, jsonb_build_object(
+            'approval', lapsed.code, 'call', lapsed.call_id, 'tool', lapsed.tool, 'adapter', CAST(:adapter AS text),
+            'requester', CAST(:actor AS text), 'by', lapsed.decided_by, 'via', 'heyfleet')
+        FROM lane, lapsed
     )"""
 ASKS = f"""
     , questions AS (
@@ -109,7 +116,8 @@ ASKS = f"""
             JOIN jsonb_to_recordset(CAST(:calls AS jsonb)) AS c (id uuid, tool text, args jsonb) ON c.id = q.call
     )"""
 
-# Approvals before calls, as a decision locks them. News of a card that was decided meanwhile are out already.
+# Approvals before calls and destinations, as a decision locks them. News of a card that was decided meanwhile are out
+# already.
 COMMIT_WITH_APPROVALS = TEMPLATE.format(
     ends=ENDS,
     dropping="lane, (SELECT count(*) FROM lapsed) AS first",
@@ -129,9 +137,10 @@ BEGIN = """
     )
     SELECT lane.id, ARRAY(SELECT id FROM begun) AS begun FROM lane"""
 
-# Which of the messages that the model was given are still wanted.
+# Which of the turns that must not have been begun or ended are still so, and whether this one is still wanted.
 STILL_QUEUED = """
-    SELECT version, ARRAY(SELECT id FROM turn WHERE id = ANY(CAST(:absorbed AS uuid[])) AND state = 'queued') AS queued
+    SELECT version, ARRAY(SELECT id FROM turn WHERE id = ANY(CAST(:fresh AS uuid[])) AND state = 'queued') AS queued,
+        EXISTS (SELECT 1 FROM turn WHERE id = :turn AND cancel_by IS NOT NULL) AS cancelled
     FROM thread WHERE id = :thread AND lease_token = :token"""
 
 STANDS = """

@@ -75,7 +75,16 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # What waited for an approval can't get one any more.
+    # What waits for an approval can't get one any more, and an older version would give a command to the model.
+    op.execute("""
+        WITH ended AS (
+            UPDATE turn SET state = 'cancelled', finished_at = now(), error = 'the database was taken back a version'
+            WHERE state IN ('queued', 'running', 'waiting') AND (command IS NOT NULL OR EXISTS (
+                SELECT 1 FROM approval WHERE approval.turn_id = turn.id AND approval.state = 'pending'))
+            RETURNING thread_id)
+        UPDATE thread SET open_turns = open_turns - ended.count, version = version + 1, wake_at = now()
+        FROM (SELECT thread_id, count(*) FROM ended GROUP BY thread_id) AS ended WHERE thread.id = ended.thread_id
+    """)
     op.execute("UPDATE call SET state = 'cancelled' WHERE state IN ('awaiting_approval', 'blocked', 'denied')")
     op.drop_constraint(op.f('ck_call_state'), 'call')
     op.create_check_constraint(op.f('ck_call_state'), 'call', CALL_BEFORE)

@@ -142,6 +142,29 @@ def test_the_turn_that_goes_on(scene: AskingScene, database_url: str, intruder: 
     assert at_each_statement(scene, scene.worker, database_url, begin, act, intruders(scene)[intruder]) >= 8
 
 
+@pytest.mark.parametrize("intruder", ["cancel of the late one", "approve", "deny", "cancel", "message", "worker"])
+def test_a_message_that_is_turned_away(scene: AskingScene, database_url: str, intruder: str) -> None:
+    late: dict[str, Accepted] = {}
+
+    def begin(name: str) -> Accepted:
+        accepted = scene.stager.say(f"run {name}", thread=name)
+        scene.stager.advance(accepted.thread_id)
+        late[name] = scene.stager.say("are you there?", thread=name)
+        return accepted
+
+    def act(accepted: Accepted) -> None:
+        scene.worker.advance(accepted.thread_id)
+
+    found = {
+        **intruders(scene),
+        "cancel of the late one": lambda accepted: scene.other.cancel(late[accepted.thread_key].turn_id),
+    }
+    assert at_each_statement(scene, scene.worker, database_url, begin, act, found[intruder]) >= 2
+    ended = rows(scene.db, "SELECT state, answer FROM turn WHERE seq = 2")
+    assert {state for state, _ in ended} <= {"done", "cancelled"}
+    assert all(answer == "Cancelled by eve." for state, answer in ended if state == "cancelled")
+
+
 @pytest.mark.parametrize("decision", ["approve", "deny"])
 def test_an_answer_whose_connection_breaks(scene: AskingScene, database_url: str, decision: Any) -> None:
     """Then nobody knows whether it counts; asked again, it is told."""

@@ -375,7 +375,171 @@ def test_of_fifty_answers_at_once_from_as_many_processes_one_wins_and_all_learn_
     assert_settled(db)
 
 
+def test_an_answer_that_is_carried_out_again_is_still_the_one_that_won(worker: Make, db: Database) -> None:
+    """The process that took the order died after the decision: whoever finds the order tells what holds."""
+    w: Worker = worker(model=ScriptedModel([bash(RISKY)]))
+    w.say()
+    pump(w)
+    (code,) = asked(w)
+    first = answer(w.desk, order(), code, "approve", bypass=True)
+    again = answer(w.desk, order(), code, "approve", bypass=True)
+    assert (first.decided.won, again.decided.won, again.grant) == (True, True, None)
+    assert not answer(w.desk, order(), code, "deny").decided.won
+    assert not answer(w.desk, Order(Person("grace"), "cli", None), code, "approve").decided.won
+    assert len(bypasses.listed(db)) == 1
+
+
 # --- while people are asked
+
+
+def test_a_late_message_does_not_take_the_lane_from_a_call_that_runs_here(
+    worker: Make, runner: Make, db: Database
+) -> None:
+    pay = TrustedTool("pay", lambda *_: "paid")
+    w, r = worker(tools={"pay": pay}), runner()
+    accepted = w.say()
+
+    def step(*_: Any) -> Any:
+        w.say("are you there?")
+        return [call("pay"), bash(RISKY)]
+
+    w.model.script = [step]
+    w.advance(accepted.thread_id)
+    pump(w, r)
+    assert len(pay.runs) == 1
+    assert rows(db, CALLS)[0] == ("pay", "done", "paid")
+    assert value(db, "SELECT state FROM turn WHERE seq = 2") == "done", "turned away"
+    decided(w, "deny")
+    pump(w, r)
+    assert_settled(db)
+
+
+@pytest.mark.parametrize("verb", ["approve", "deny", "cancel"])
+def test_an_order_whose_process_died_is_carried_out_by_the_next(
+    worker: Make, runner: Make, db: Database, verb: str
+) -> None:
+    """It is about the very turn before it: it must not wait for that to end."""
+    w, r = worker(model=ScriptedModel([bash(RISKY)])), runner()
+    accepted = w.say()
+    pump(w, r)
+    about = accepted.turn_id.hex[-8:] if verb == "cancel" else asked(w)[0]
+    ordered = w.say(f"{verb} {about}", command=f"{verb} {about}", reply={"to": "order"})
+    pump(w, r)
+    ended = {"approve": ("done", RISKY), "deny": ("done", "ada denied"), "cancel": ("cancelled", "Cancelled by ada.")}
+    state, text = rows(db, "SELECT state, answer FROM turn WHERE id = :id", id=accepted.turn_id)[0]
+    assert state == ended[verb][0]
+    assert ended[verb][1] in text
+    said = [sent.body["text"] for sent in w.adapter.sends if sent.address == "order"]
+    assert len(said) == 1
+    assert value(db, "SELECT state FROM turn WHERE id = :id", id=ordered.turn_id) == "done"
+    assert_settled(db)
+
+
+def test_a_tool_of_the_agent_s_own_that_is_named_bash_is_not_the_command(worker: Make, db: Database) -> None:
+    own = TrustedTool("bash", verdict=ASK)
+    w: Worker = worker(tools={"bash": own}, builtin_tools={"bash": False})
+    w.say("bash ls", command="bash ls")
+    pump(w)
+    assert rows(db, "SELECT state, answer FROM turn") == [("done", "The bash tool is switched off.")]
+    assert_settled(db)
+
+
+def test_files_go_with_the_reply_and_not_with_the_card(worker: Make, runner: Make, db: Database) -> None:
+    w, r = worker(model=ScriptedModel([call("attach", path="a")], [bash(RISKY)])), runner()
+    w.say()
+    pump(w, r)
+    decided(w, "approve")
+    pump(w, r)
+    assert [(sent.body["status"], len(sent.files)) for sent in w.adapter.sends] == [
+        ("pending_approval", 0),
+        ("running", 0),
+        ("done", 1),
+    ]
+
+
+# --- whose turn it is
+
+
+def test_a_bypass_is_of_no_use_to_who_steers_another_s_turn(worker: Make, runner: Make, db: Database) -> None:
+    w, r = worker(model=ScriptedModel([bash(RISKY)])), runner()
+    accepted = w.say()
+    pump(w, r)
+    decided(w, "approve", bypass=True)
+    pump(w, r)
+    w.model.script = [[bash("fine")], [bash(RISKY)]]
+    w.say("go on")
+    w.advance(accepted.thread_id)
+    w.say("and delete the rest", actor="mallory")
+    pump(w, r)
+    assert len(asked(w)) == 1, "the turn has read what another said"
+
+
+def test_who_steered_a_turn_does_not_approve_its_calls_where_nobody_may_approve_their_own(
+    worker: Make, runner: Make, db: Database
+) -> None:
+    w, r = worker(model=ScriptedModel([bash("fine")], [bash(RISKY)]), approval={"allow_self_approval": False}), runner()
+    accepted = w.say()
+    w.advance(accepted.thread_id)
+    w.say("and delete it", actor="grace")
+    pump(w, r)
+    for name in ("ada", "grace"):
+        with pytest.raises(Refused, match="what they asked for themselves"):
+            decided(w, "approve", name)
+    assert decided(w, "approve", "bob").decided.won
+
+
+def test_without_approvers_what_is_asked_in_a_channel_is_for_that_channel(worker: Make, db: Database) -> None:
+    def seen(w: Worker, name: str, place: tuple[str, str]) -> bool:
+        (code,) = asked(w)
+        try:
+            answer(w.desk, Order(Person(name), "note", "note", place), code, "deny")
+        except Refused as error:
+            return error.status != 404
+        return True
+
+    w: Worker = worker(model=ScriptedModel(rule=[bash(RISKY)]), task={"max_steps": 1})
+    w.say(thread="t", channel="c", team="T")
+    pump(w)
+    assert not seen(w, "grace", ("T", "d"))
+    assert not seen(w, "grace", ("U", "c"))
+    assert seen(w, "grace", ("T", "c"))
+    people = {"approvers": {"users": ["grace"]}}
+    named: Worker = worker(
+        model=ScriptedModel(rule=[bash(RISKY)]),
+        task={"max_steps": 1},
+        adapters=[{"kind": "local", "name": "note", "permissions": people}],
+    )
+    named.say(thread="u", channel="c", team="T")
+    pump(named)
+    assert not seen(named, "ada", ("T", "d"))
+    assert seen(named, "grace", ("T", "d")), "named approvers answer from anywhere"
+
+
+def test_commands_are_not_found_in_the_history(worker: Make, runner: Make, db: Database) -> None:
+    w, r = worker(), runner()
+    for text in ("bash echo sesame", "approvals"):
+        w.say(text, command=text)
+        pump(w, r)
+    w.say("what about sesame?")
+    w.model.script = [[call("history", query="sesame")], [call("history", query="approval")]]
+    pump(w, r)
+    assert told(w, 1)[0].endswith("ada: what about sesame?")
+    assert told(w, 1)[0].count("sesame") == 1
+    assert told(w, 2) == ["Nothing was found."]
+
+
+def test_a_chore_that_fails_does_not_keep_lanes_asleep(worker: Make, db: Database) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    w: Worker = worker()
+    w.sweeper.chores = [broken]
+    w.say()
+    db.rows("UPDATE thread SET wake_at = now() - interval '1 minute'")
+    assert w.sweeper.sweep() == 1
+
+
+# --- more while people are asked
 
 
 def test_new_messages_are_turned_away_while_people_are_asked(worker: Make, runner: Make, db: Database) -> None:
@@ -578,6 +742,6 @@ def test_lapsing_wakes_what_goes_on(worker: Make, db: Database) -> None:
     db.rows("UPDATE approval SET expires_at = now()")
     (found,) = approvals.lapse(db, w.settings.messages)
     destination = value(db, "SELECT id FROM destination")
-    assert found == Decided(True, ApprovalState.EXPIRED, "heyfleet", accepted.thread_id, None, destination)
+    assert found == Decided(True, ApprovalState.EXPIRED, "heyfleet", thread=accepted.thread_id, destination=destination)
     lapse(w.desk)
     assert value(db, "SELECT count(*) FROM event WHERE kind = 'approval_expired'") == 1

@@ -73,6 +73,8 @@ class Scene:
             place, seq = order[delivery]
             places.setdefault(place, []).append(seq)
         assert all(seqs == sorted(seqs) for seqs in places.values()), "deliveries leave in order"
+        ignored = rows(self.db, "SELECT id FROM turn WHERE cancel_by IS NOT NULL AND state <> 'cancelled'")
+        assert ignored == [], "who is told that a turn is being cancelled is not answered as if it were not"
         assert rows(self.db, "SELECT id FROM delivery WHERE state = 'failed' AND error NOT LIKE 'withdrawn%'") == []
 
 

@@ -180,7 +180,7 @@ STATEMENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "look up a commit": (statements.STANDS, taking(thread=THREAD, turn=TURN)),
     "commit questions": (statements.COMMIT_WITH_APPROVALS, committing()),
     "begin approved calls": (statements.BEGIN, taking(thread=THREAD, turn=TURN, calls=[CALL])),
-    "look for what was cancelled": (statements.STILL_QUEUED, taking(thread=THREAD, absorbed=[TURN])),
+    "look for what was cancelled": (statements.STILL_QUEUED, taking(thread=THREAD, turn=TURN, fresh=[TURN])),
     "find an approval": (approvals.FIND, {"name": "code 1002", "id": APPROVAL, "adapter": "note"}),
     "approvals of a turn": (approvals.PENDING_OF, {"turn": TURN}),
     "pending approvals": (approvals.PENDING, {"adapter": None, "limit": 50}),

@@ -428,6 +428,19 @@ def test_a_reply_that_is_not_sent_yet_is_withdrawn(worker: Make, db: Database) -
     assert turns(db) == [("done", "re: hello")]
 
 
+def test_the_replies_to_messages_that_were_taken_in_are_withdrawn_too(worker: Make, db: Database) -> None:
+    w: Worker = worker(adapter=NoteAdapter(Retry("busy", after=3600), Retry("busy", after=3600)))
+    accepted = w.say("one", reply={"to": "a"})
+    w.say("two", reply={"to": "b"})
+    pump(w)
+    assert w.cancel(accepted.turn_id) == accepted.thread_id
+    db.rows("UPDATE destination SET wake_at = now()")
+    pump(w)
+    said = sorted((sent.address, sent.body["text"]) for sent in w.adapter.sends[2:])
+    assert said == [("a", "Cancelled by eve."), ("b", "Cancelled by eve.")]
+    assert value(db, "SELECT count(*) FROM delivery WHERE kind = 'reply' AND state = 'failed'") == 2
+
+
 def test_a_reply_that_was_sent_can_not_be_cancelled(worker: Make, db: Database) -> None:
     w: Worker = worker()
     accepted = w.say()

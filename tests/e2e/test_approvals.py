@@ -124,6 +124,20 @@ def test_who_lacks_the_secret_or_comes_by_another_adapter_decides_nothing(asking
     assert fleet.sql("SELECT state FROM approval") == [("pending",)]
 
 
+def test_control_characters_are_no_way_in(make_fleet: MakeFleet) -> None:
+    fleet = make_fleet(web=1, worker=1, runner=1)
+    accepted = fleet.post("bash echo \u0000 \ud800 x")
+    (asked,) = fleet.asked(accepted)
+    web = fleet.of("web")[0]
+    for user in ("gr\u0000ace", "\ud800", " "):
+        assert fleet.decide(asked["id"], "approve", user)[0] == 400
+    body = {"user": "grace", "decision": "approve"}
+    assert fleet.request(web, "POST", "/webhook/internal/approvals/%00", body)[0] == 404
+    assert fleet.post("approve abc\u0000defg")["status"] in ("done", "running")
+    assert fleet.decide(asked["id"], "deny")[0] == 200
+    assert fleet.finished(accepted)["status"] == "done"
+
+
 def test_commands_are_obeyed_and_never_reach_the_model(make_fleet: MakeFleet, receiver: Receiver) -> None:
     fleet = make_fleet(web=1, worker=1, runner=1)
     accepted = fleet.post(RISKY)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
 
 from app.config.units import positive, seconds
@@ -26,6 +26,14 @@ UNSAFE_IN_KEY = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 INLINE_TEXT_BYTES = 16_000
 """Of a text file, shown to the model as it is."""
 
+
+def is_a_name(value: str) -> str:
+    if UNSAFE_IN_KEY.search(value) or not value.strip():
+        raise ValueError("must not be blank or contain control characters")
+    return value
+
+
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(is_a_name)]
 Short = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -91,7 +99,7 @@ class Answer(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    user: Short
+    user: Name
     decision: Literal["approve", "deny"]
     bypass: StrictBool | Annotated[float, Field(gt=0)] | Annotated[str, Field(max_length=20)] = False
     """true, or for how long: `10m`, or seconds."""
@@ -112,7 +120,7 @@ class Cancellation(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    user: Short
+    user: Name
 
 
 def parse_body(raw: bytes) -> Body:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 
 import pytest
 from hypothesis import example, given
@@ -74,6 +75,42 @@ def hidden(draw: st.DrawFn) -> str:
 @example("sudo -n time env A=1 nohup rm -rf /")
 def test_a_blocked_command_inside_any_construct_never_becomes_allow(script: str) -> None:
     assert classify(script).answer != "allow"
+
+
+TRICKS = [
+    "command -- rm -rf /", "command -pp rm -rf /", "builtin command -- rm -rf /", "env - rm -rf /", "env -i - rm -rf /",
+    "find . -exec env - rm -rf / ';'", "taskset -c 0 rm -rf /", "setarch -R rm -rf /", "setarch x86_64 -R rm -rf /",
+    "eval -- 'rm -rf /'", "flock f --command 'rm -rf /'", "fish --command 'rm -rf /'", ". /dev/stdin <<< 'rm -rf /'",
+    "source <(echo rm -rf /)", "shopt -s expand_aliases\nalias x=rm\nx -rf /", "bash -O expand_aliases -c 'x'",
+    'f(){ rm "$@"; }; f -rf /etc', 'a=(-rf /); rm "${a[@]}"', "rm --rec --for /", "ssh-agent rm -rf /",
+    "setpriv --no-new-privs rm -rf /", "prlimit --nofile=9 rm -rf /", "hyperfine 'rm -rf /'", "valgrind -q rm -rf /",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("script", TRICKS)
+def test_what_runs_other_commands_hides_none(script: str) -> None:
+    """Each of these was allowed once; bash would have run the command."""
+    assert classify(script).answer != "allow"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "|".join(["a"] * 2000),
+        "|".join(["sh"] * 900),
+        "&&".join(["a"] * 1000),
+        "$(" * 1000 + "a" + ")" * 1000,
+        "$(" * 33_000,
+        "'" + "a\\\n" * 30_000 + "'",
+        "{a,b}" * 18_000,
+        "ssh-agent " * 9 + "'ssh-agent " + "ssh-agent " * 9 + "'",
+    ],
+)
+def test_no_script_takes_long_to_look_at(script: str) -> None:
+    """A worker looks at it, and can do little else meanwhile. Cubic once: these took minutes."""
+    started = time.process_time()
+    classify(script)
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize("construct", CONSTRUCTS + PREFIXES)

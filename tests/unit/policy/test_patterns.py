@@ -15,7 +15,7 @@ from tests.unit.policy.test_classify import CONSTRUCTS, PREFIXES, QUOTING
 
 OURS = Patterns(
     allow=("git push origin docs/*", "kubectl get *", "curl http://127.0.0.1:*", "reboot"),
-    approve=("make deploy *", "git tag *"),
+    approve=("make deploy *", "git tag *", "poweroff"),
     block=("kubectl delete *", "git push --force *", "git push * --force*", "*/deploy.sh", "drop-*"),
 )
 
@@ -49,6 +49,11 @@ OURS = Patterns(
         ("git push origin docs/readme --force", "block"),
         ("./scripts/deploy.sh", "block"),
         ("drop-everything now", "block"),
+        ("git -C /tmp --no-pager push --force x", "block"),
+        ("./scripts/../scripts//deploy.sh", "block"),
+        # approve never weakens what is blocked anyway
+        ("make deploy x; mkfs.ext4 /dev/sda", "block"),
+        ("poweroff", "block"),
         # and can't be slipped past by what is only known when it runs
         ("kubectl $VERB pod x", "ask"),
         ('kubectl get "$X"', "ask"),

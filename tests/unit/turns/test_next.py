@@ -205,8 +205,24 @@ def test_a_cancelled_turn_always_ends(situation: tuple[Facts, Limits, set[UUID]]
 def test_nobody_is_kept_waiting_behind_a_question(situation: tuple[Facts, Limits, set[UUID]]) -> None:
     facts, turn, _, _, action = decided(situation)
     late = [other for other in facts.turns[1:] if other.command is None]
-    if facts.asked and late and turn.cancel_by is None:
+    if facts.asked and late and turn.cancel_by is None and not isinstance(action, Begin | Interrupt | RunTools):
         assert action == Give(late[0], "pending_approval")
+
+
+@given(situations())
+def test_what_runs_here_is_never_given_back_unfinished(situation: tuple[Facts, Limits, set[UUID]]) -> None:
+    """The next holder would take it for something whose process died."""
+    facts, turn, _, _, action = decided(situation)
+    if running_here(facts) and turn.cancel_by is None:
+        assert isinstance(action, Begin | Interrupt | RunTools)
+
+
+def test_an_order_about_the_current_turn_does_not_wait_for_its_end() -> None:
+    turn = a_turn(state=TurnState.WAITING, step_count=1, open_calls=1)
+    order = a_turn(seq=3, state=TurnState.QUEUED, command="approve abcdefgh")
+    waits = [a_call(state=CallState.AWAITING_APPROVAL, result=None)]
+    others = [a_turn(seq=2, state=TurnState.QUEUED, command="bash ls"), order]
+    assert decide(some_facts(turn, *others, calls=waits, asked=ASKED), LIMITS) == Obey(order, "approve abcdefgh")
 
 
 @given(situations())
@@ -215,7 +231,7 @@ def test_interrupted_is_exactly_what_runs_here_and_is_not_mine(situation: tuple[
     orphans = [call for call in running_here(facts) if call.id not in mine]
     if isinstance(action, Interrupt):
         assert action.calls == orphans != []
-    elif turn.cancel_by is None and not isinstance(action, Begin | Give):
+    elif turn.cancel_by is None and not isinstance(action, Begin):
         assert not orphans
     if isinstance(action, RunTools):
         assert action.calls == running_here(facts)
