@@ -22,6 +22,7 @@ OPEN = """
         (SELECT count(*) FROM delivery WHERE state IN ('pending', 'sending')) AS unsent,
         (SELECT count(*) FROM delivery WHERE state IN ('failed', 'ambiguous')) AS undelivered,
         (SELECT count(*) FROM call WHERE state IN ('queued', 'running')) AS calls,
+        (SELECT count(*) FROM approval WHERE state = 'pending') AS asked,
         (SELECT lease_owner FROM role WHERE name = 'sweeper' AND lease_until > now()) AS sweeper"""
 
 
@@ -40,6 +41,7 @@ def look(core: Core) -> dict[str, Any]:
     return {
         "turns": {"queued": row.queued, "running": row.running, "waiting": row.waiting},
         "calls": {"open": row.calls},
+        "approvals": {"pending": row.asked},
         "deliveries": {"unsent": row.unsent, "failed or ambiguous": row.undelivered},
         "workers": workers(core),
         "runners": [f"{runner.id} ({'alive' if runner.lives else 'gone'})" for runner in runners.listed(core.db)],

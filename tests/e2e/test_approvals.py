@@ -204,6 +204,7 @@ def test_the_command_line_answers_lists_and_revokes(make_fleet: MakeFleet) -> No
     accepted = fleet.post(RISKY)
     (asked,) = fleet.asked(accepted)
     code = asked["id"]
+    assert as_json(fleet, "status")["approvals"] == {"pending": 1}
     (listed,) = as_json(fleet, "approvals", "list")
     assert (listed["id"], listed["state"], listed["requester"], listed["tool"]) == (code, "pending", "ada", "bash")
     shown = as_json(fleet, "approvals", "show", code)
