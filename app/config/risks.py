@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from app.config.settings import Adapter, BuiltinTool, Settings, WebhookAdapter
+from app.config.settings import Adapter, BuiltinTool, LocalAdapter, Settings, WebhookAdapter
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -58,13 +58,15 @@ def of_adapter(settings: Settings, adapter: Adapter, confirmed: Collection[str])
     where, people = f"adapter {adapter.name}", adapter.permissions
     asking = [*(["bash"] if bash_asks(settings) else []), *confirmed]
     lists = [each for each in (people.approvers, people.admins) if each is not None]
-    if asking and not lists:
+    # A local adapter is for who is at this machine's shell, and may do anything to the fleet anyway.
+    local = isinstance(adapter, LocalAdapter)
+    if asking and not lists and not local:
         said = f"whoever sees a thread may approve what is asked there ({', '.join(asking)}); set permissions.approvers"
         yield Risk(where, said, "worker")
-    elif asking and not any(each.users or each.groups for each in lists):
+    elif asking and lists and not any(each.users or each.groups for each in lists):
         said = f"permissions name nobody: what is asked ({', '.join(asking)}) is always refused; name approvers"
         yield Risk(where, said, "worker")
-    if adapter.allow is None:
+    if adapter.allow is None and not local:
         yield Risk(where, "has no allow: whoever gets through to it may talk with the agent; set allow.users", "web")
     if isinstance(adapter, WebhookAdapter):
         yield from of_webhook(where, adapter)

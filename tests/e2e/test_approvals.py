@@ -126,7 +126,7 @@ def test_who_lacks_the_secret_or_comes_by_another_adapter_decides_nothing(asking
 
 def test_control_characters_are_no_way_in(make_fleet: MakeFleet) -> None:
     fleet = make_fleet(web=1, worker=1, runner=1)
-    accepted = fleet.post("bash echo \u0000 \ud800 x")
+    accepted = fleet.post("bash rm -rf \u0000 x")
     (asked,) = fleet.asked(accepted)
     web = fleet.of("web")[0]
     for user in ("gr\u0000ace", "\ud800", " "):
@@ -164,8 +164,8 @@ def test_commands_are_obeyed_and_never_reach_the_model(make_fleet: MakeFleet, re
     assert fleet.finished(fleet.post(RISKY, thread=thread))["status"] == "done", "nobody is asked"
     assert said(f"revoke {bypass}") == f"Bypass {bypass} is revoked."
     assert said(f"revoke {bypass}") == f"Not done: bypass {bypass} has ended already."
-    assert said("approve nonsense") == "There is no nonsense here that could be meant by approve."
-    assert said("cancel nonsense") == "There is no nonsense here that could be meant by cancel."
+    assert said("approve zzzzzzzz") == "There is no zzzzzzzz here that could be meant by approve."
+    assert said("cancel 12345678") == "There is no 12345678 here that could be meant by cancel."
     assert said("approvals") == "Nothing waits for an approval here."
     assert said("bypasses") == "Nobody has a bypass here."
     assert said("status") == "Nothing is being worked on in this conversation."

@@ -65,3 +65,10 @@ def test_a_tool_that_asks_needs_approvers_as_bash_does() -> None:
     assert said(**off) == []
     (only,) = said(["page_on_call"], **off)
     assert "may approve what is asked there (page_on_call); set permissions.approvers" in only
+
+
+def test_who_is_at_this_machine_needs_no_permission() -> None:
+    local = Settings.model_validate({"adapters": [{"kind": "local", "name": "here"}]})
+    assert risks(local, {}) == []
+    nobody = Settings.model_validate({"adapters": [{"kind": "local", "name": "here", "permissions": {"admins": {}}}]})
+    assert [risk.said for risk in risks(nobody, {})] != []

@@ -75,9 +75,14 @@ def test_it_is_told_of_our_death(tmp_path: Path) -> None:
 import signal, sys, time
 from pathlib import Path
 from app.services.process import spawn
-child = "trap 'echo told; exit' INT; echo ready; while :; do sleep 0.05; done"
+child = '''
+import signal, sys, time
+signal.signal(signal.SIGINT, lambda *_: (print("told", flush=True), sys.exit()))
+print("ready", flush=True)
+time.sleep(60)
+'''
 log = Path({str(tmp_path / "log")!r})
-server = spawn(["/bin/sh", "-c", child], account=None, log=log, death_signal=signal.SIGINT, mark="")
+server = spawn([sys.executable, "-c", child], account=None, log=log, death_signal=signal.SIGINT, mark="")
 print(server.pid, flush=True)
 time.sleep(60)
 """
