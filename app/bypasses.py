@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Row
 
@@ -36,6 +37,10 @@ LISTED = f"""
 FIND = """
     SELECT id, code, adapter, team, channel, actor FROM bypass
     WHERE code = :code AND (CAST(:adapter AS text) IS NULL OR adapter = :adapter)"""
+
+GRANTED_WITH = """
+    SELECT code, scope, extract(epoch FROM expires_at - created_at) AS seconds FROM bypass
+    WHERE approval_id = :approval"""
 
 REVOKE = f"""
     WITH revoked AS (
@@ -71,6 +76,12 @@ class Grant:
         }
 
 
+def granted_with(db: Database, approval: UUID) -> Grant | None:
+    """The bypass that an approval came with."""
+    row = db.one(GRANTED_WITH, approval=approval)
+    return Grant(row.code, row.scope, float(row.seconds)) if row else None
+
+
 def listed(db: Database, adapter: str | None = None) -> Sequence[Row[Any]]:
     """Those in force, the one that ends first first."""
     return db.rows(LISTED, adapter=adapter)
@@ -85,8 +96,10 @@ def find(db: Database, code: str, adapter: str | None = None) -> Row[Any]:
 
 
 def revoke(db: Database, bypass: Row[Any], by: str, via: str) -> bool:
-    """End a bypass at once; False where it has ended. `bypass` is a row of `find`."""
+    """End a bypass at once; False where it has ended, but for by this very order. `bypass` is a row of `find`."""
     noted = event(
         "bypass_revoked", trace="", bypass=bypass.code, adapter=bypass.adapter, requester=bypass.actor, by=by, via=via
     )
-    return db.one(REVOKE, bypass=bypass.id, by=by, events=encoded([noted])) is not None
+    if db.one(REVOKE, bypass=bypass.id, by=by, events=encoded([noted])) is not None:
+        return True
+    return db.one("SELECT 1 FROM bypass WHERE id = :bypass AND revoked_by = :by", bypass=bypass.id, by=by) is not None

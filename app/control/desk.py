@@ -100,7 +100,9 @@ def answer(
         ),
     )
     wake(desk.wakes, decided)
-    return Answered(asked, decided, grant if decided.won and not decided.again else None)
+    if decided.again:
+        grant = bypasses.granted_with(desk.db, asked.id)
+    return Answered(asked, decided, grant if decided.won else None)
 
 
 def sees(desk: Desk, order: Order, row: Row[Any]) -> bool:

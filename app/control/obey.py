@@ -32,6 +32,8 @@ STANDING = f"""
     FROM turn WHERE turn.thread_id = :thread AND turn.state IN ({sql_list(OPEN_TURNS)}) AND turn.command IS NULL
     ORDER BY turn.seq LIMIT 20"""
 
+CANCELLED_BY = "SELECT 1 FROM turn WHERE id = :turn AND cancel_by = :who"
+
 WHOLE = """
     SELECT turn.id, turn.adapter, thread.team, thread.channel FROM turn JOIN thread ON thread.id = turn.thread_id
     WHERE turn.id = :turn"""
@@ -58,6 +60,8 @@ def obey_at_once(desk: Desk, order: Order, command: Command, inbound: Inbound, a
         return close_queued(connection, thread, closing)[1] if thread else None
 
     destination = desk.db.carried_out(close)
+    # What was said meanwhile waited behind it.
+    desk.wakes.thread(accepted.thread_id)
     if destination is not None:
         desk.wakes.destination(destination)
     return text
@@ -112,8 +116,9 @@ def told(desk: Desk, found: Answered) -> str:
 
 
 def cancelled(desk: Desk, order: Order, name: str) -> str:
-    texts = desk.settings.messages
-    done = cancel(desk, order, turn_of(desk, order, name))
+    texts, turn = desk.settings.messages, turn_of(desk, order, name)
+    # Carried out by two processes at once, the order is still the one that cancelled it.
+    done = cancel(desk, order, turn) is not None or desk.db.one(CANCELLED_BY, turn=turn, who=order.person.name)
     return (texts.cancelling if done else texts.nothing_to_cancel).format(id=name)
 
 

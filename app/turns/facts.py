@@ -5,16 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row
 
+from app.control.commands import IN_TURN, parse
 from app.db import Database
 from app.errors import LeaseLost
 from app.leases import FREE, RELEASE, TAKE, Keeper, Lease, insist
 from app.states import ACTIVE_TURNS, OPEN_TURNS, CallState, TurnState, sql_list
+
+GRACE_SECONDS = 5
+"""That a web process is given to carry out a command which it accepted."""
 
 # The oldest open turn is the one to work on; it becomes `running` here, so that starting it costs no round trip.
 TAKE_LANE = f"""
@@ -29,6 +33,8 @@ TAKE_LANE = f"""
                 WHERE thread_id = :thread AND state IN ({sql_list(OPEN_TURNS)}) ORDER BY seq LIMIT 1)
             AND turn.state IN ('queued', 'waiting') AND turn.open_calls = 0
             AND (turn.retry_at IS NULL OR turn.retry_at <= now() OR turn.cancel_by IS NOT NULL)
+            AND (turn.command IS NULL OR split_part(turn.command, ' ', 1) IN ({", ".join(map(repr, sorted(IN_TURN)))})
+                OR turn.created_at < now() - interval '{GRACE_SECONDS} seconds')
         RETURNING turn.id
     )"""
 
@@ -92,6 +98,9 @@ class TurnFacts:
     worked_ms: int
     command: str | None
     """The control command that it is, as it was said; None: a message for the model."""
+    obey_at: str | None
+    """Of a command that the process which accepted it carries out itself: not before this (ISO) time, by which that
+    process must have died."""
     cancel_by: str | None
     retry_at: str | None
     messages: Sequence[Mapping[str, Any]]
@@ -205,7 +214,7 @@ def facts_of(thread: UUID, row: Row[Any], started: UUID | None) -> Facts:
         team=row.team,
         key=row.key,
         channel=row.channel,
-        turns=[turn_of(turn, started) for turn in row.turns or ()],
+        turns=[turn_of(turn, started, row.now) for turn in row.turns or ()],
         absorbed=row.absorbed or (),
         calls=[call_of(call) for call in row.calls or ()],
         entries=[EntryFacts(entry["seq"], entry["kind"], entry["body"]) for entry in row.entries or ()],
@@ -214,7 +223,7 @@ def facts_of(thread: UUID, row: Row[Any], started: UUID | None) -> Facts:
     )
 
 
-def turn_of(row: Mapping[str, Any], started: UUID | None) -> TurnFacts:
+def turn_of(row: Mapping[str, Any], started: UUID | None, now: datetime) -> TurnFacts:
     turn_id = UUID(row["id"])
     return TurnFacts(
         id=turn_id,
@@ -228,11 +237,20 @@ def turn_of(row: Mapping[str, Any], started: UUID | None) -> TurnFacts:
         failed_attempts=row["failed_attempts"],
         worked_ms=row["worked_ms"],
         command=row["command"],
+        obey_at=obey_at(row["command"], row["created_at"], now),
         cancel_by=row["cancel_by"],
         retry_at=row["retry_at"],
         messages=row["messages"] or (),
         files=row["files"] or (),
     )
+
+
+def obey_at(command: str | None, created_at: str, now: datetime) -> str | None:
+    parsed = parse(command) if command else None
+    if parsed is None or not parsed.at_once:
+        return None
+    due = datetime.fromisoformat(created_at) + timedelta(seconds=GRACE_SECONDS)
+    return due.isoformat() if due > now else None
 
 
 def call_of(row: Mapping[str, Any]) -> CallFacts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
@@ -87,8 +88,16 @@ def decide(facts: Facts, limits: Limits, *, mine: Set[UUID] = frozenset()) -> Ac
     `mine` are the calls that this very process has begun under this lease: any other trusted call that is
     `running` began in a process that is gone.
     """
+    action = on_turn(facts, limits, mine)
+    young = [other.obey_at for other in facts.turns if other.obey_at is not None]
+    if isinstance(action, Rest) and young:
+        return Rest(min([*young, *([action.wake_at] if action.wake_at else [])], key=datetime.fromisoformat))
+    return action
+
+
+def on_turn(facts: Facts, limits: Limits, mine: Set[UUID]) -> Action:
     turn = facts.current
-    if turn is None:
+    if turn is None or turn.obey_at is not None:
         return Rest()
     if turn.cancel_by is not None:
         return Give(turn, "cancelled")
@@ -113,7 +122,7 @@ def on_others(facts: Facts, later: Sequence[TurnFacts]) -> Action | None:
     """What must not wait for the current turn's end: it may be about that very turn."""
     for other in facts.turns[1:]:
         command = parse(other.command) if other.command else None
-        if command is not None and command.at_once:
+        if command is not None and command.at_once and other.obey_at is None:
             return Obey(other, str(other.command))
     return Give(later[0], "pending_approval") if facts.asked and later else None
 

@@ -142,6 +142,23 @@ def test_the_turn_that_goes_on(scene: AskingScene, database_url: str, intruder: 
     assert at_each_statement(scene, scene.worker, database_url, begin, act, intruders(scene)[intruder]) >= 8
 
 
+@pytest.mark.parametrize("intruder", ["approve", "deny", "expiry", "message", "worker", "runner"])
+def test_a_turn_that_is_cancelled_while_it_asks(scene: AskingScene, database_url: str, intruder: str) -> None:
+    def begin(name: str) -> Accepted:
+        accepted = scene.stager.say(f"run {name}", thread=name)
+        scene.stager.advance(accepted.thread_id)
+        scene.stager.cancel(accepted.turn_id)
+        return accepted
+
+    def act(accepted: Accepted) -> None:
+        scene.worker.advance(accepted.thread_id)
+
+    assert at_each_statement(scene, scene.worker, database_url, begin, act, intruders(scene)[intruder]) >= 2
+    assert rows(scene.db, "SELECT DISTINCT state FROM turn WHERE seq = 1") == [("cancelled",)]
+    news = "SELECT 1 FROM delivery WHERE kind LIKE 'approval_outcome:%' GROUP BY kind HAVING count(*) > 1"
+    assert rows(scene.db, news) == [], "there is one outcome of each question"
+
+
 @pytest.mark.parametrize("intruder", ["cancel of the late one", "approve", "deny", "cancel", "message", "worker"])
 def test_a_message_that_is_turned_away(scene: AskingScene, database_url: str, intruder: str) -> None:
     late: dict[str, Accepted] = {}

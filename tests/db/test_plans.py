@@ -139,7 +139,7 @@ def committing() -> dict[str, Any]:
         replies=[commit.Reply(TURN, "address key 500", {})],
     )
     rows = facts.Facts(THREAD, 1, 5, "default", "note", "", "key 500", "channel 500", [], [], [], [], [], 0)
-    turn = facts.TurnFacts(TURN, 2, TurnState.RUNNING, "ada", "t", {}, 1, 0, 0, 0, None, None, None, [], [])
+    turn = facts.TurnFacts(TURN, 2, TurnState.RUNNING, "ada", "t", {}, 1, 0, 0, 0, None, None, None, None, [], [])
     return commit.parameters(rows, turn, outcome)
 
 

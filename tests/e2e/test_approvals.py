@@ -163,7 +163,7 @@ def test_commands_are_obeyed_and_never_reach_the_model(make_fleet: MakeFleet, re
     assert said("bypasses") == f"{bypass}  ada is not asked (thread), granted by grace, 5 min left"
     assert fleet.finished(fleet.post(RISKY, thread=thread))["status"] == "done", "nobody is asked"
     assert said(f"revoke {bypass}") == f"Bypass {bypass} is revoked."
-    assert said(f"revoke {bypass}") == f"Not done: bypass {bypass} has ended already."
+    assert said(f"revoke {bypass}", user="bob") == f"Not done: bypass {bypass} has ended already."
     assert said("approve zzzzzzzz") == "There is no zzzzzzzz here that could be meant by approve."
     assert said("cancel 12345678") == "There is no 12345678 here that could be meant by cancel."
     assert said("approvals") == "Nothing waits for an approval here."

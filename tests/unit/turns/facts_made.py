@@ -22,6 +22,7 @@ def a_turn(**columns: Any) -> TurnFacts:
         "failed_attempts": 0,
         "worked_ms": 0,
         "command": None,
+        "obey_at": None,
         "cancel_by": None,
         "retry_at": None,
         "messages": [{"text": "hello", "data": {}}],

@@ -217,6 +217,17 @@ def test_what_runs_here_is_never_given_back_unfinished(situation: tuple[Facts, L
         assert isinstance(action, Begin | Interrupt | RunTools)
 
 
+def test_a_command_is_left_to_the_process_that_accepted_it_for_a_while() -> None:
+    young = a_turn(seq=2, state=TurnState.QUEUED, command="approve abcdefgh", obey_at=SOON)
+    turn = a_turn(state=TurnState.WAITING, step_count=1, open_calls=1)
+    waits = [a_call(state=CallState.AWAITING_APPROVAL, result=None)]
+    assert decide(some_facts(turn, young, calls=waits, asked=ASKED), LIMITS) == Rest(SOON)
+    assert decide(some_facts(young), LIMITS) == Rest(SOON)
+    later = "2031-01-01T00:00:00+00:00"
+    retries = a_turn(state=TurnState.WAITING, retry_at=later)
+    assert decide(some_facts(retries, young), LIMITS) == Rest(SOON)
+
+
 def test_an_order_about_the_current_turn_does_not_wait_for_its_end() -> None:
     turn = a_turn(state=TurnState.WAITING, step_count=1, open_calls=1)
     order = a_turn(seq=3, state=TurnState.QUEUED, command="approve abcdefgh")
