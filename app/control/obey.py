@@ -150,7 +150,7 @@ def short(turn: UUID) -> str:
 
 
 def status_line(desk: Desk, row: Row[Any]) -> str:
-    state = "waits for an approval" if row.asks else row.state
+    state = "pending_approval" if row.asks else row.state
     return desk.settings.messages.status_line.format(
         id=short(row.id), state=state, who=row.actor, minutes=int(row.age.total_seconds() // 60)
     )

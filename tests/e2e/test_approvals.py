@@ -150,7 +150,7 @@ def test_commands_are_obeyed_and_never_reach_the_model(make_fleet: MakeFleet, re
         return str(answer["text"])
 
     assert said("approvals") == f"{code}  bash rm -rf build; echo gone (for ada, 30 min left)"
-    assert re.fullmatch(r"[0-9a-f]{8}  waits for an approval since 0 min, for ada", said("status"))
+    assert re.fullmatch(r"[0-9a-f]{8}  pending_approval since 0 min, for ada", said("status"))
     turned_away = fleet.finished(fleet.post("and then?", thread=thread))
     assert turned_away["text"].startswith(f"I wait for an approval ({code})")
     approved = said(f"/approve {code.upper()} bypass", eventId="once", replyUrl=receiver.url)
