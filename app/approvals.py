@@ -94,7 +94,8 @@ UPDATE_CARD = """
         FROM card WHERE destination.id = card.destination_id RETURNING destination.id, last_seq)
     INSERT INTO delivery (id, destination_id, seq, turn_id, kind, body, state)
     SELECT :id, place.id, place.last_seq, :turn, :kind,
-        jsonb_set(card.body, '{approval,state}', to_jsonb(CAST(:state AS text))) || CAST(:news AS jsonb), 'pending'
+        jsonb_set(card.body, '{approval}', (card.body->'approval') || CAST(:outcome AS jsonb)) || CAST(:news AS jsonb),
+        'pending'
     FROM card, place RETURNING destination_id"""
 
 # Past their time, or asked in a card that reached nobody.
@@ -226,7 +227,7 @@ def follow(connection: Connection, asked: Row[Any], decision: Decision, *, to_ru
         "card": card_kind(asked.id),
         "id": uuid7(),
         "kind": outcome_kind(asked.id),
-        "state": decision.state.value,
+        "outcome": dumps({"state": decision.state.value, "decidedBy": decision.by}),
         "news": dumps({"status": "running", "text": decision.text}),
     }
     card = connection.execute(compiled(UPDATE_CARD), news).first()

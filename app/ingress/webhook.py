@@ -81,13 +81,14 @@ def take_in(name: str, path_thread: str | None) -> tuple[Response, int]:
 
 
 def take_order(settings: Settings, body: Body, inbound: Inbound, run: UUID, command: Command) -> tuple[Response, int]:
-    """A control command is accepted like a message; most are carried out at once, whatever else is in flight."""
+    """A control command is accepted like a message; most are carried out at once, whatever else is in flight.
+
+    A repetition is not carried out: where the process that got it first has died, a worker does what it left undone.
+    """
     most = MANY if command.at_once else settings.max_in_flight
     accepted = accept(core().db, inbound, turn_id=run, max_in_flight=most)
-    before = standings(core().db, [accepted.turn_id]).get(accepted.turn_id) if accepted.duplicate else None
-    if command.at_once and (before is None or not before.finished):
-        # Also where it is a repetition: the process that got it first may have died before it was carried out.
-        place = ("", accepted.thread_key)
+    if command.at_once and not accepted.duplicate:
+        place = (inbound.team, inbound.channel)
         order = Order(Person(storable(body.user)), settings.name, settings.name, place)
         obey_at_once(desk_of(core()), order, command, inbound, accepted)
     elif not accepted.duplicate:

@@ -124,7 +124,7 @@ def cancelled(facts: Facts, turn: TurnFacts, adapter: Adapter, messages: Message
     address = adapter.address(turn.reply, facts.key)
     news: list[Reply] = []
     for asked in facts.asked if address else ():
-        approval = {"id": asked["code"], "tool": asked["tool"], "state": "cancelled"}
+        approval = {"id": asked["code"], "tool": asked["tool"], "state": "cancelled", "decidedBy": turn.cancel_by}
         text = messages.approval_cancelled.format(id=asked["code"], tool=asked["tool"], who=turn.cancel_by)
         body = {"thread": facts.key, "run": str(turn.id), "status": "cancelled", "text": text, "approval": approval}
         news.append(Reply(turn.id, str(address), body, outcome_kind(asked["id"])))

@@ -105,7 +105,7 @@ def test_an_approved_command_runs_and_its_turn_goes_on(worker: Make, runner: Mak
     assert [sent.body["status"] for sent in w.adapter.sends] == ["pending_approval", "running", "done"]
     news = w.adapter.sends[1].body
     assert news["text"] == f"grace approved {found.asked.code} (bash)."
-    assert news["approval"] == {**w.adapter.sends[0].body["approval"], "state": "approved"}
+    assert news["approval"] == {**w.adapter.sends[0].body["approval"], "state": "approved", "decidedBy": "grace"}
     assert value(db, "SELECT actor FROM turn") == "ada", "an approval never changes whose the turn is"
     assert_settled(db)
 

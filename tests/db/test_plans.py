@@ -192,7 +192,7 @@ STATEMENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "ring a sandbox": (approvals.RING_SANDBOX, {"sandbox": SANDBOX}),
     "update a card": (
         approvals.UPDATE_CARD,
-        {"turn": TURN, "card": "reply", "kind": "k", "id": UUID(int=9), "state": "denied", "news": "{}"},
+        {"turn": TURN, "card": "reply", "kind": "k", "id": UUID(int=9), "outcome": "{}", "news": "{}"},
     ),
     "lapsed approvals": (approvals.LAPSED, {}),
     "a bypass": (
