@@ -140,10 +140,11 @@ class Talk:
 
     def follow(self, turn: UUID, screen: Screen, draft: Any) -> bool:
         """Show what is new, and ask what is to be approved. True once the turn has ended."""
-        for text in draft():
-            screen.draft(text)
+        # Calls first: what is said of their results would otherwise stand before and behind them.
         for call in self.core.db.rows(CALLS, turn=turn):
             screen.call(call.id, call.tool, call.args, call.state)
+        for text in draft():
+            screen.draft(text)
         row = self.core.db.rows(ENDED, turn=turn)[0]
         if row.state in FINAL:
             screen.final(row.answer or "")
