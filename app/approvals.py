@@ -195,7 +195,10 @@ def decide(db: Database, asked: Row[Any], decision: Decision) -> Decided:
         return decided
     found = find(db, str(asked.id))
     if found.state == ApprovalState.PENDING and found.remaining.total_seconds() > 0:
-        raise Refused("the call is not the one any more that was asked about; nothing was decided", status=409)
+        raise Refused(
+            "the call is not the one any more that was asked about; nothing was decided: deny it, or let it lapse",
+            status=409,
+        )
     state = ApprovalState(found.state) if found.state != ApprovalState.PENDING else ApprovalState.EXPIRED
     # Carried out again by whoever found the order after its process had died, an answer is still the one that won.
     same = (found.state, found.decided_by, found.decided_via) == (decision.state, decision.by, decision.via)

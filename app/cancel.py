@@ -17,12 +17,11 @@ from app.ports import Adapter
 from app.states import OPEN_TURNS, TurnState
 
 # Who cancels a message that a running turn has taken in means that turn.
-FOUND = """
-    SELECT turn.id, turn.state, turn.actor, turn.adapter, turn.reply, turn.trace, turn.cancel_by, turn.command,
-        turn.thread_id, turn.created_at, thread.key, thread.team, thread.channel
-    FROM turn JOIN thread ON thread.id = turn.thread_id"""
-
-FIND = f"{FOUND} WHERE turn.id = (SELECT coalesce(absorbed_by, id) FROM turn WHERE id = :turn)"
+FIND = """
+    SELECT turn.id, turn.state, turn.actor, turn.adapter, turn.reply, turn.trace, turn.thread_id,
+        thread.key, thread.team, thread.channel
+    FROM turn JOIN thread ON thread.id = turn.thread_id
+    WHERE turn.id = (SELECT coalesce(absorbed_by, id) FROM turn WHERE id = :turn)"""
 
 FLAG = """
     UPDATE turn SET cancel_by = :who WHERE id = :turn AND cancel_by IS NULL RETURNING id"""
@@ -80,7 +79,7 @@ def cancel(
         note(connection, [noted(found, who, via)])
         text = texts.cancelled.format(who=who)
         closing = Closing(found.id, found.trace, TurnState.CANCELLED, text, address(adapters, found), who)
-        _, destination = close_queued(connection, thread, closing)
+        destination = close_queued(connection, thread, closing)
         return Cancelled("ended", thread.id, [destination] if destination else [])
 
     return db.carried_out(work)

@@ -71,12 +71,12 @@ def lock_thread(connection: Connection, turn: UUID) -> Row[Any] | None:
     return connection.execute(compiled(LOCK), {"turn": turn}).first()
 
 
-def close_queued(connection: Connection, thread: Row[Any], closing: Closing) -> tuple[bool, UUID | None]:
-    """End a turn that is still `queued`, in a locked thread. Whether it was, and the destination to be woken."""
+def close_queued(connection: Connection, thread: Row[Any], closing: Closing) -> UUID | None:
+    """End a turn, if it is still `queued`, in a locked thread. The destination to be woken, where there is one."""
     text = storable(closing.text)
     params = {"turn": closing.turn, "state": closing.state.value, "answer": text, "cancel_by": closing.cancelled_by}
     if connection.execute(compiled(CLOSE), params).first() is None:
-        return False, None
+        return None
     connection.execute(compiled(ONE_LESS), {"thread": thread.id})
     said = {"id": uuid7(), "thread": thread.id, "turn": closing.turn, "agent": thread.agent, "text": text}
     connection.execute(compiled(SAY), said)
@@ -91,9 +91,9 @@ def close_queued(connection: Connection, thread: Row[Any], closing: Closing) -> 
     )
     note(connection, [noted])
     if closing.address is None:
-        return True, None
+        return None
     body = {"thread": thread.key, "run": str(closing.turn), "status": closing.state.value, "text": text}
-    return True, stage(connection, thread.adapter, closing.address, closing.turn, "reply", body)
+    return stage(connection, thread.adapter, closing.address, closing.turn, "reply", body)
 
 
 def stage(connection: Connection, adapter: str, address: str, turn: UUID, kind: str, body: Mapping[str, Any]) -> UUID:

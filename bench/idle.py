@@ -25,10 +25,10 @@ def p8(rig: Rig) -> list[Figure]:
     # The figure is that of rest: what a start allocates and frees must be over.
     settle = 5 if rig.quick else 20
     with local_fleet(rig.folder / "idle") as (fleet, environment):
-        time.sleep(settle)
+        time.sleep(settle)  # rest has no event to wait for
         whole = pss(tree(fleet.pid))
         with another_worker(environment) as worker:
-            time.sleep(settle)
+            time.sleep(settle)  # as above
             wider = pss(tree(fleet.pid)) + pss(tree(worker.pid))
     return [
         Figure("P8", "idle local fleet, all processes (PSS)", whole / MB, "MB", 600),

@@ -55,8 +55,7 @@ class Storm:
         while True:
             chance.shuffle(whole)
             for kind in whole:
-                # Random gaps are what makes it a storm; the sleeps in `harm` are how long something stays away.
-                time.sleep(chance.uniform(LEAST_GAP, MOST_GAP) * scale)
+                time.sleep(chance.uniform(LEAST_GAP, MOST_GAP) * scale)  # random gaps are what makes it a storm
                 if time.monotonic() - started > seconds and all(self.happened[kind] for kind in KINDS):
                     return
                 self.log.append(f"{time.monotonic() - started:6.1f} s  {kind}")
@@ -80,20 +79,20 @@ class Storm:
                     client.flushall()
             case "redis killed":
                 os.kill(self.servers.redis_pid, signal.SIGKILL)
-                time.sleep(absence)
+                time.sleep(absence)  # this is how long it stays away
                 self.started_again("redis")
             case "postgres restarted":
                 self.servers.postgres.stop()
-                time.sleep(absence)
+                time.sleep(absence)  # this is how long it stays away
                 self.started_again("postgres")
             case "postgres killed":
                 os.kill(self.servers.postgres_pid, signal.SIGKILL)
-                time.sleep(absence)
+                time.sleep(absence)  # this is how long it stays away
                 self.started_again("postgres")
             case "worker paused" | "runner paused":
                 victim = self.victim(kind.partition(" ")[0], chance).popen
                 victim.send_signal(signal.SIGSTOP)
-                time.sleep(self.lease + absence)
+                time.sleep(self.lease + absence)  # longer than its leases: that is the fault
                 victim.send_signal(signal.SIGCONT)
             case _:
                 self.kill(self.victim(kind.partition(" ")[0], chance), chance, absence)

@@ -14,7 +14,7 @@ from app import bypasses as bypass_rows
 from app import questions
 from app.bootstrap import desk_of
 from app.cli.context import AsJson, Limit, connected, operator, plain, show
-from app.config.units import positive, seconds, show_duration
+from app.config.units import positive, seconds
 from app.control import desk
 from app.control.obey import told
 from app.errors import Refused
@@ -115,7 +115,7 @@ def duration_of(text: str) -> float:
     try:
         return positive(float(seconds(text)))
     except ValueError as error:
-        raise Refused(f"--for: {error} (bypasses hold {show_duration(300.0)} where no time is named)") from error
+        raise Refused(f"--for: {error}") from error
 
 
 def line(row: Row[Any]) -> dict[str, Any]:

@@ -61,7 +61,9 @@ class Messages(Section):
     cancelling: str = "{id} is being cancelled."
     nothing_to_cancel: str = "{id} is finished, or being cancelled already."
     not_permitted: str = "Not done: {reason}."
-    unknown_id: str = "There is no {id} here that could be meant by {command}."
+    unknown_id: str = (
+        "There is no {id} here that could be meant by {command}; approvals, bypasses and status say what there is."
+    )
     status_line: str = "{id}  {state} since {minutes} min, for {who}"
     status_idle: str = "Nothing is being worked on in this conversation."
     fresh_start: str = "We start afresh: I don't see what was said before any more."

@@ -66,6 +66,8 @@ def of_adapter(settings: Settings, adapter: Adapter, confirmed: Collection[str])
     elif asking and lists and not any(each.users or each.groups for each in lists):
         said = f"permissions name nobody: what is asked ({', '.join(asking)}) is always refused; name approvers"
         yield Risk(where, said, "worker")
+    if any(each.groups for each in (adapter.allow, *lists) if each is not None):
+        yield Risk(where, f"a {adapter.kind} adapter knows no groups: who is named by group only has no right", "web")
     if adapter.allow is None and not local:
         yield Risk(where, "has no allow: whoever gets through to it may talk with the agent; set allow.users", "web")
     if isinstance(adapter, WebhookAdapter):

@@ -150,7 +150,7 @@ def revoke(desk: Desk, order: Order, code: str) -> Row[Any]:
         raise Refused(f"there is no bypass {code!r}", status=404)
     permissions = desk.settings.permissions_of(bypass.adapter)
     if order.person.name != bypass.actor and not is_approver(order.person, permissions):
-        raise Refused("only approvers may revoke this", status=403)
+        raise Refused("only approvers may revoke this; ask one of them", status=403)
     if not bypasses.revoke(desk.db, bypass, order.person.name, order.via):
         raise Refused(f"bypass {bypass.code} has ended already", status=409)
     return bypass

@@ -26,10 +26,13 @@ NAMED = f"""
     WHERE turn.adapter = :adapter AND state IN ({sql_list(OPEN_TURNS)}) AND command IS NULL
         AND right(replace(CAST(turn.id AS text), '-', ''), length(:name)) = :name LIMIT 2"""
 
-STANDING = f"""
+LINE = """
     SELECT turn.id, turn.state, turn.actor, now() - turn.created_at AS age,
         EXISTS (SELECT 1 FROM approval WHERE approval.turn_id = turn.id AND approval.state = 'pending') AS asks
-    FROM turn WHERE turn.thread_id = :thread AND turn.state IN ({sql_list(OPEN_TURNS)}) AND turn.command IS NULL
+    FROM turn"""
+
+STANDING = f"""{LINE}
+    WHERE turn.thread_id = :thread AND turn.state IN ({sql_list(OPEN_TURNS)}) AND turn.command IS NULL
     ORDER BY turn.seq LIMIT 20"""
 
 CANCELLED_BY = "SELECT 1 FROM turn WHERE id = :turn AND cancel_by = :who"
@@ -38,10 +41,7 @@ WHOLE = """
     SELECT turn.id, turn.adapter, thread.team, thread.channel FROM turn JOIN thread ON thread.id = turn.thread_id
     WHERE turn.id = :turn"""
 
-STANDING_OF = """
-    SELECT turn.id, turn.state, turn.actor, now() - turn.created_at AS age,
-        EXISTS (SELECT 1 FROM approval WHERE approval.turn_id = turn.id AND approval.state = 'pending') AS asks
-    FROM turn WHERE turn.id = :turn"""
+STANDING_OF = f"{LINE} WHERE turn.id = :turn"
 
 
 def obey_at_once(desk: Desk, order: Order, command: Command, inbound: Inbound, accepted: Accepted) -> str:
@@ -57,7 +57,7 @@ def obey_at_once(desk: Desk, order: Order, command: Command, inbound: Inbound, a
 
     def close(connection: Connection) -> UUID | None:
         thread = lock_thread(connection, accepted.turn_id)
-        return close_queued(connection, thread, closing)[1] if thread else None
+        return close_queued(connection, thread, closing) if thread else None
 
     destination = desk.db.carried_out(close)
     # What was said meanwhile waited behind it.

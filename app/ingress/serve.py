@@ -63,9 +63,13 @@ class Web(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def load(self) -> Flask:
         configure(self.settings.log.level, self.settings.log.format, "web")
+        live = LiveSettings(self.loaded)
+        # This process may be one that gunicorn started anew (after a crash, on SIGHUP): the file may have changed since
+        # its parent read it.
+        live.reload()
         return create_app(
             # A request is answered 503 rather than kept waiting for a connection.
-            core(LiveSettings(self.loaded).get, self.database_url, self.redis_url, "web", patience=1.0)
+            core(live.get, self.database_url, self.redis_url, "web", patience=1.0)
         )
 
 

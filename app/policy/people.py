@@ -32,15 +32,15 @@ def may_approve(
 ) -> str | None:
     """Whether they may let a call be made; `requesters` are all whose messages its turn had read."""
     if person.name in requesters and not self_approval:
-        return "nobody may approve what they asked for themselves"
-    return None if is_approver(person, permissions) else "only approvers may answer this"
+        return "nobody may approve what they asked for themselves; ask somebody else to"
+    return None if is_approver(person, permissions) else "only approvers may answer this; ask one of them"
 
 
 def may_deny(person: Person, requesters: Collection[str], permissions: Permissions) -> str | None:
     """As for approving; and anyone may deny their own."""
     if person.name in requesters or is_approver(person, permissions):
         return None
-    return "only approvers may answer this"
+    return "only approvers may answer this; ask one of them"
 
 
 def may_cancel(person: Person, initiator: str, permissions: Permissions, who: Canceller) -> str | None:
@@ -55,7 +55,7 @@ def may_cancel(person: Person, initiator: str, permissions: Permissions, who: Ca
     if who == "approver" and permissions.approvers is None and permissions.admins is None and not person.bot:
         return None
     meant = {"admin": "admins", "approver": "approvers", "initiator": "who asked for it, approvers and admins"}
-    return f"only {meant[who]} may cancel this"
+    return f"only {meant[who]} may cancel this; ask one of them"
 
 
 def is_admin(person: Person, permissions: Permissions) -> bool:

@@ -135,10 +135,10 @@ def carry_out(s: TurnServices, facts: Facts, action: Obey, lease: Lease) -> Ende
     except (LeaseLost, Unavailable):
         raise
     except Exception:
-        # A defect of ours must not wedge the thread.
+        # A defect of ours must not wedge the thread. Not `failed`: the command may stand behind a turn that goes on.
         log.exception("command_failed", verb=action.command.partition(" ")[0])
-        adapter, messages = s.adapter(facts.adapter), s.settings.messages
-        outcome = outcomes.failed(facts, turn, "an internal error", "", adapter=adapter, messages=messages)
+        text = s.settings.messages.failed.format(reason="an internal error")
+        outcome = outcomes.answered_at_once(facts, turn, text, s.adapter(facts.adapter))
     committed = commit(s.db, facts, turn, outcome, lease)
     if committed is None or outcome.hold:
         return None

@@ -17,10 +17,11 @@ import pytest
 
 from app.config.settings import Runtime as RuntimeSettings
 from app.errors import Permanent, Refused, Transient
+from app.policy.patterns import Patterns
 from app.ports import Executed, Runtime, Sandbox
 from app.runtimes.bubblewrap import BubblewrapRuntime, cure
 from app.runtimes.host import HostRuntime
-from app.runtimes.registry import BUILT_IN, factory
+from app.runtimes.registry import BUILT_IN, factory, open_runtimes
 from app.runtimes.tree import descendants
 
 PROMISES = {
@@ -645,6 +646,15 @@ def test_the_policy_comes_first(sandbox: Sandbox) -> None:
     assert sandbox.list() == []
     # What is to be asked about was asked about before the call was given to a runner.
     assert run(sandbox, "chmod -R u+x .").exit_code == 0
+
+
+def test_the_operator_s_patterns_hold_on_the_host_too(tmp_path: Path) -> None:
+    patterns = Patterns(allow=("mkfs.none *",), block=("echo secret*",))
+    opened = open_runtimes(["guarded"], RuntimeSettings(name="guarded", workspace=tmp_path), patterns)
+    guarded = opened["guarded"].open("k", None)
+    with pytest.raises(Refused, match=r"blocked: echo: the policy blocks echo secret\*"):
+        run(guarded, "echo secrets")
+    assert "went on" in run(guarded, "mkfs.none x 2>/dev/null; echo went on").output
 
 
 # --- state

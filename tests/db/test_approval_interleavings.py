@@ -17,11 +17,10 @@ from app.inbox import Accepted
 from app.policy.people import Person
 from app.ports import Cancel, Prompt, UserText
 from app.results import CallRequest, Verdict
-from tests.db.doubles import NoteAdapter, NoteRuntime, ScriptedModel, TrustedTool, bash, call, echo
-from tests.db.interleaving import INTRUDER
+from tests.db.doubles import ScriptedModel, TrustedTool, bash, call, echo
 from tests.db.rows import expire, rows
 from tests.db.stations import Worker
-from tests.db.test_interleavings import Scene, at_each_statement
+from tests.db.test_interleavings import Scene, at_each_statement, staged
 
 RESULTS = """
     SELECT approval.state, call.id, call.tool, call.args, call.state FROM approval JOIN call ON call.id = call_id"""
@@ -57,22 +56,8 @@ def answer_all(worker: Worker, decision: Literal["approve", "deny"], turn: UUID 
 
 @pytest.fixture
 def scene(worker: Any, runner: Any, db: Database) -> AskingScene:
-    ran: list[str] = []
     pay = TrustedTool("pay", verdict=Verdict("ask", "Pay?"))
-    adapter = NoteAdapter(resend_safe=False)
-    runtime = NoteRuntime(lambda command, _: ran.append(command))
-    edges = {"model": ScriptedModel(rule=risky), "adapter": adapter, "tools": {"pay": pay}}
-    return AskingScene(
-        db,
-        worker(**edges),
-        runner(runtime=runtime),
-        worker(**edges, name=INTRUDER),
-        runner(runtime=runtime, runner_id="r2", name=INTRUDER),
-        worker(**edges, name=INTRUDER, delivers=False),
-        pay,
-        ran,
-        adapter.sends,
-    )
+    return staged(AskingScene, worker, runner, db, ScriptedModel(rule=risky), pay)
 
 
 def intruders(scene: AskingScene) -> dict[str, Callable[[Accepted], Any]]:

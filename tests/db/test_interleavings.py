@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import pytest
@@ -78,15 +78,21 @@ class Scene:
         assert rows(self.db, "SELECT id FROM delivery WHERE state = 'failed' AND error NOT LIKE 'withdrawn%'") == []
 
 
+S = TypeVar("S", bound=Scene)
+
+
 @pytest.fixture
 def scene(worker: Any, runner: Any, db: Database) -> Scene:
+    return staged(Scene, worker, runner, db, ScriptedModel(rule=obliging), TrustedTool("pay"))
+
+
+def staged(kind: type[S], worker: Any, runner: Any, db: Database, model: ScriptedModel, pay: TrustedTool) -> S:
     ran: list[str] = []
-    pay = TrustedTool("pay")
     # One that can't tell a repeated send from a new one: what may have arrived must not be sent again.
     adapter = NoteAdapter(resend_safe=False)
     runtime = NoteRuntime(lambda command, _: ran.append(command))
-    edges = {"model": ScriptedModel(rule=obliging), "adapter": adapter, "tools": {"pay": pay}}
-    return Scene(
+    edges = {"model": model, "adapter": adapter, "tools": {"pay": pay}}
+    return kind(
         db,
         worker(**edges),
         runner(runtime=runtime),

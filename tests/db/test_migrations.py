@@ -20,6 +20,7 @@ from app.tables import Base
 from tests.conftest import run, url_of
 from tests.db.processes import together
 from tests.db.rows import rows
+from tests.db.stations import say
 
 # What Postgres itself says of a schema; names of constraints and indexes are part of it.
 COLUMNS = """
@@ -102,6 +103,19 @@ def test_each_migration_can_be_taken_back_and_made_again(empty: Callable[[], Dat
     command.downgrade(alembic_config(url(db)), "-1")
     command.upgrade(alembic_config(url(db)), "+1")
     assert schema(db) == before
+
+
+def test_what_an_older_version_could_not_go_on_with_is_ended_when_a_migration_is_taken_back(
+    empty: Callable[[], Database],
+) -> None:
+    db = empty()
+    migrate(url(db))
+    ordered = say(db, "bash ls", command="bash ls")
+    said = say(db, "hello")
+    command.downgrade(alembic_config(url(db)), "0001")
+    states = dict(rows(db, "SELECT id, state FROM turn"))
+    assert states == {ordered.turn_id: "cancelled", said.turn_id: "queued"}
+    assert rows(db, "SELECT open_turns FROM thread") == [(1,)]
 
 
 def migrate_together(barrier: Barrier, database_url: str) -> None:

@@ -43,6 +43,31 @@ def building(
     return w
 
 
+@pytest.mark.parametrize(
+    ("command", "runtime", "said"),
+    [
+        ("rm -rf x", "guarded", "not run, it needs an approval, for which a tool can't ask: rm: "),
+        ("reboot", "guarded", "not run, it is blocked: reboot: "),
+        ("make it", "guarded", "not run, it is blocked: make: the policy blocks make *"),
+        ("ls", "guarded", "ls"),
+        ("rm -rf x", "virtual", "rm -rf x"),
+    ],
+)
+def test_on_the_host_a_tool_runs_only_what_nobody_need_be_asked_about(
+    worker: Make, runner: Make, aside: ThreadPoolExecutor, command: str, runtime: str, said: str
+) -> None:
+    tool = TrustedTool("build", lambda ctx, _: ctx.sandbox.bash(command))
+    policy = {"block": ["make *"]}
+    w: Worker = worker(
+        model=ScriptedModel([call("build")]), tools={"build": tool}, runtime={"name": runtime}, policy=policy
+    )
+    r: Runner = runner(runtime=NoteRuntime(name=runtime))
+    working = aside.submit(w.advance, w.say().thread_id)
+    run_until(r, working.done)
+    working.result()
+    assert told(w)[0].startswith(said)
+
+
 def told(w: Worker) -> list[str]:
     """What the model's last request said that its calls returned."""
     return [new.content for new in w.model.prompts[-1].new if isinstance(new, ToolResult)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.e2e.conftest import MakeFleet
 from tests.e2e.fleet import Fleet, wait_until
@@ -117,8 +119,22 @@ def test_who_lacks_the_secret_or_comes_by_another_adapter_decides_nothing(asking
     assert fleet.request(web, "POST", "/webhook/internal", {"user": "mallory", "text": "hello"})[0] == 403
     assert fleet.sql("SELECT count(*) FROM message WHERE actor = 'mallory'") == [(0,)]
     chat = run(fleet, "chat", f"approve {approval}").stdout
-    assert chat == f"There is no {approval} here that could be meant by approve.\n"
+    assert chat.startswith(f"There is no {approval} here that could be meant by approve;")
     assert fleet.sql("SELECT state FROM approval") == [("pending",)]
+
+
+def test_web_takes_up_who_may_answer_also_after_it_was_started_anew(make_fleet: MakeFleet) -> None:
+    """A process that gunicorn makes after an edit must not go on with what its parent once read."""
+    fleet = make_fleet(web=1, worker=1, config={"watch": False})
+    (asked,) = fleet.asked(fleet.post(RISKY))
+    file, web = fleet.folder / "heyfleet.yaml", fleet.of("web")[0]
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "approval": {"allow_self_approval": False}}))
+    os.kill(web.popen.pid, signal.SIGHUP)
+    wait_until(lambda: web.log.read_text().count("Booting worker") == 2, 20, fleet.logs)
+    wait_until(lambda: "config_reloaded" in web.log.read_text() or fleet.get(web, "/ready")[0] == 0, 20, fleet.logs)
+    fleet.ready(web)
+    assert fleet.decide(asked["id"], "approve", "ada")[0] == 403
+    assert fleet.decide(asked["id"], "approve", "grace")[0] == 200
 
 
 def test_control_characters_are_no_way_in(make_fleet: MakeFleet) -> None:
@@ -161,8 +177,8 @@ def test_commands_are_obeyed_and_never_reach_the_model(make_fleet: MakeFleet, re
     assert fleet.finished(fleet.post(RISKY, thread=thread))["status"] == "done", "nobody is asked"
     assert said(f"revoke {bypass}") == f"Bypass {bypass} is revoked."
     assert said(f"revoke {bypass}", user="bob") == f"Not done: bypass {bypass} has ended already."
-    assert said("approve zzzzzzzz") == "There is no zzzzzzzz here that could be meant by approve."
-    assert said("cancel 12345678") == "There is no 12345678 here that could be meant by cancel."
+    assert said("approve zzzzzzzz").startswith("There is no zzzzzzzz here that could be meant by approve;")
+    assert said("cancel 12345678").startswith("There is no 12345678 here that could be meant by cancel;")
     assert said("approvals") == "Nothing waits for an approval here."
     assert said("bypasses") == "Nobody has a bypass here."
     assert said("status") == "Nothing is being worked on in this conversation."
@@ -337,9 +353,12 @@ def test_who_may_cancel(make_fleet: MakeFleet, tmp_path: Path) -> None:
     path = f"/webhook/internal/threads/{accepted['threadId']}/runs/{accepted['runId']}/cancel"
     web = fleet.of("web")[0]
     status, answer = fleet.request(web, "POST", path, {"user": "eve"})
-    assert (status, answer["error"]) == (403, "only who asked for it, approvers and admins may cancel this")
+    assert (status, answer["error"]) == (
+        403,
+        "only who asked for it, approvers and admins may cancel this; ask one of them",
+    )
     said = fleet.post(f"cancel {accepted['runId']}", user="eve", thread=accepted["threadId"])["text"]
-    assert said == "Not done: only who asked for it, approvers and admins may cancel this."
+    assert said == "Not done: only who asked for it, approvers and admins may cancel this; ask one of them."
     assert fleet.request(web, "POST", path.replace(accepted["runId"], "nonsense"), {"user": "ada"})[0] == 404
     assert "is being cancelled" in run(fleet, "turns", "cancel", accepted["runId"]).stdout
     assert fleet.finished(accepted)["status"] == "cancelled"

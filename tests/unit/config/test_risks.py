@@ -51,6 +51,7 @@ def test_a_careful_set_up_is_quiet() -> None:
         ),
         ({"adapter": {"permissions": {"approvers": {}}}}, "worker adapter in: permissions name nobody"),
         ({"adapter": {"allow": None}}, "web adapter in: has no allow"),
+        ({"adapter": {"allow": {"groups": ["sre"]}}}, "web adapter in: a webhook adapter knows no groups"),
         ({"adapter": {"unsafe_reply_http": True}}, "web adapter in: unsafe_reply_http"),
         ({"adapter": {"secret": None}}, "web adapter in: its secret was made here"),
     ],
