@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from app.config.job_rules import defined, job_rules
 from app.config.problems import Key, Origins, Problem, did_you_mean
 from app.config.settings import Settings
 from app.config.shape import arms, child
@@ -19,6 +20,7 @@ BUILTIN_TOOLS = ("bash", "read", "write", "edit", "grep", "find", "ls", "attach"
 def checks(data: Mapping[str, Any], origins: Origins) -> list[Problem]:
     """Everything that is wrong. What has the wrong type is passed over: the types are checked elsewhere."""
     found = [*unknown_agents(data), *unknown_models(data), *unknown_tools(data), *flags_as_numbers(data)]
+    found += job_rules(data, origins)
     return [Problem(origins[key], key, text) for key, text in found]
 
 
@@ -42,6 +44,11 @@ def unknown_models(data: Mapping[str, Any]) -> Iterator[tuple[Key, str]]:
         model = agent.get("model") if isinstance(agent, Mapping) else None
         if isinstance(model, str) and model not in aliases:
             key: Key = ("agents", name, "model")
+            yield from unless_fine(key, wrong_model(model, aliases))
+    for number, job in enumerate(defined(data)):
+        model = job.get("model") if isinstance(job, Mapping) else None
+        if isinstance(model, str) and model not in aliases:
+            key = ("jobs", "define", number, "model")
             yield from unless_fine(key, wrong_model(model, aliases))
     for name, alias in aliases.items():
         model = alias.get("model") if isinstance(alias, Mapping) else None

@@ -13,6 +13,9 @@ from pydantic import ValidationError
 from app.config.checks import checks
 from app.config.document import Document, read_document
 from app.config.environment import Environment, read_environment, set_from_environment
+from app.config.job_files import add_jobs_of_folders
+from app.config.job_rules import of_jobs
+from app.config.jobs import JobSpec, as_section, spec_of
 from app.config.problems import Origins, Problem, in_order
 from app.config.settings import Agent, Settings
 from app.config.shape import child, names_below
@@ -33,6 +36,12 @@ class Loaded:
     environ: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     """The environment with `.env` in it: where the providers' own variables (OPENAI_API_KEY …) are to be looked up."""
 
+    @property
+    def jobs(self) -> list[JobSpec]:
+        """The jobs of the configuration and of the agents' folders."""
+        only = next(iter(self.settings.agents))
+        return [spec_of(job, only) for job in self.settings.jobs.define]
+
 
 def load(path: Path | None = None, environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> Loaded:
     """Read the configuration: `path`, else `$HEYFLEET_CONFIG`, else `heyfleet.yaml` in `cwd`, else built-in defaults.
@@ -50,12 +59,23 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None, cwd
         raise ConfigError([*in_order(problems), *error.problems]) from None
     data, origins = document.data, document.origins
     problems += document.problems
+    base = file.parent if file else here
+    with_jobs_as_section(data, origins)
     problems += set_from_environment(data, origins, environment, document.names)
+    in_files, wrong_files, unread = add_jobs_of_folders(data, origins, base, here, environment.values)
+    problems += wrong_files
     drop_nulls(data)
     settings, wrong = checked(data, origins, problems)
-    if settings is None or wrong:
-        raise ConfigError(in_order(wrong))
-    return Loaded(absolute(settings, file.parent if file else here, environment), file, environment.values)
+    if settings is None or wrong or unread:
+        raise ConfigError([*in_order(of_jobs(wrong, data, in_files)), *unread])
+    return Loaded(absolute(settings, base, environment), file, environment.values)
+
+
+def with_jobs_as_section(data: dict[str, Any], origins: Origins) -> None:
+    """Write `jobs: [...]` as `jobs: {define: [...]}`, so that the environment can set what stands beside the list."""
+    if isinstance(data.get("jobs"), list):
+        data["jobs"] = as_section(data["jobs"])
+        origins.move(("jobs",), ("jobs", "define"))
 
 
 def find(path: Path | None, environment: Environment, here: Path) -> Path | None:

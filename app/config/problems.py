@@ -54,6 +54,19 @@ class Origins:
             key = key[:-1]
         return self._by_key[key]
 
+    def adopt(self, prefix: Key, other: Origins) -> None:
+        """Put the places of another document below a key of this one."""
+        for key, origin in other._by_key.items():
+            self._by_key[(*prefix, *key)] = origin
+
+    def move(self, source: Key, to: Key) -> None:
+        """Put the places of a value and all below it below another key; the value's own place stays as well."""
+        moving = {key: origin for key, origin in self._by_key.items() if key[: len(source)] == source}
+        for key in moving:
+            if key != source:
+                del self._by_key[key]
+        self._by_key.update({(*to, *key[len(source) :]): origin for key, origin in moving.items()})
+
     def nearest(self, key: Key) -> Origin:
         """The place of what holds `key`, without notes: for a value that is missing."""
         found = self[key]

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from app.config.jobs import Jobs, JobsSetting
 from app.config.messages import Messages
 from app.config.section import Section
 from app.config.units import Duration, Size
@@ -216,6 +217,7 @@ class Settings(Section):
     """Built-in tools switched off (`name: false`), or asked about (`name: {confirm: true}`)."""
     policy: Policy = Policy()
     approval: Approval = Approval()
+    jobs: JobsSetting = Jobs()
     worker: Worker = Worker()
     runner: Runner = Runner()
     lease: Lease = Lease()

@@ -1,13 +1,17 @@
-"""The settings as they are now: an edit of heyfleet.yaml is taken up at the next turn, a broken one is refused."""
+"""The settings as they are now: an edit of heyfleet.yaml, or of a job in an agent's folder, is taken up at the next
+turn; a broken one is refused."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import structlog
 
+from app.config.job_files import job_files
+from app.config.jobs import JobSpec
 from app.config.load import Loaded, load
 from app.config.settings import Settings
 from app.errors import ConfigError
@@ -45,6 +49,7 @@ class LiveSettings:
     ) -> None:
         self._first = loaded.settings
         self._settings = loaded.settings
+        self._jobs = loaded.jobs
         self._path = loaded.path
         self._read = read or (lambda: load(loaded.path))
         self._clock = clock
@@ -62,6 +67,11 @@ class LiveSettings:
                 self._lock.release()
         return self._settings
 
+    def jobs(self) -> list[JobSpec]:
+        """The jobs as of the last look; another list where they were read anew."""
+        self.get()
+        return self._jobs
+
     def reload(self) -> None:
         """Read the file anew at its next use. Takes no lock, so that a signal handler may call it."""
         self._asked = True
@@ -77,7 +87,8 @@ class LiveSettings:
             return
         self._stamp = stamp
         try:
-            settings = self._read().settings
+            loaded = self._read()
+            settings, jobs = loaded.settings, loaded.jobs
         except ConfigError as error:
             log.error("config_refused", problems=error.problems, cure="mend it; the last good one stays in force")
             return
@@ -86,15 +97,19 @@ class LiveSettings:
             log.warning("config_needs_restart", keys=later, cure="restart the process for these keys")
         # What a process read at its start must not be half new.
         kept = {name: getattr(self._first, name) for name in NEEDS_RESTART}
-        self._settings = settings.model_copy(update=kept)
+        self._settings, self._jobs = settings.model_copy(update=kept), jobs
         log.info("config_reloaded")
 
-    def _stamp_now(self) -> tuple[int, int] | None:
-        """What changes when the file does; None while there is none."""
-        if self._path is None:
-            return None
-        try:
-            found = self._path.stat()
-        except FileNotFoundError:
-            return None
-        return found.st_mtime_ns, found.st_size
+    def _stamp_now(self) -> tuple[object, ...]:
+        """What changes when one of the files does."""
+        paths = [self._path] if self._path else []
+        paths += [path for agent in self._settings.agents.values() for path in job_files(agent.path)]
+        return tuple(stamp(path) for path in paths)
+
+
+def stamp(path: Path) -> tuple[Path, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None  # gone since it was listed: another state than being there
+    return path, found.st_mtime_ns, found.st_size

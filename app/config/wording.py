@@ -86,7 +86,9 @@ def text_of(details: ErrorDetails, key: Key, data: Any, origin: Origin) -> str:
         "extra_forbidden": lambda: unknown_key(key, data),
         "literal_error": lambda: choices(context["expected"], value),
         "union_tag_invalid": lambda: choices(context["expected_tags"], value),
-        "string_pattern_mismatch": lambda: f"must match {context['pattern']}",
+        "string_pattern_mismatch": lambda: must_match(context["pattern"]),
+        "string_too_short": lambda: "must not be empty",
+        "string_too_long": lambda: f"must have at most {context['max_length']} characters",
         "too_short": lambda: "must not be empty",
         "value_error": lambda: shown(str(context["error"]), value, may_be_shown=may_be_shown),
     }
@@ -98,6 +100,10 @@ def text_of(details: ErrorDetails, key: Key, data: Any, origin: Origin) -> str:
     if kind.partition("_")[0] in EXPECTED:
         return f"must be {expected(details)}{hint(details, value)}"
     return details["msg"]
+
+
+def must_match(pattern: str) -> str:
+    return "must not be empty" if pattern == r"\S" else f"must match {pattern}"
 
 
 def expected(details: ErrorDetails) -> str:
