@@ -22,6 +22,7 @@ from app.config.settings import Settings
 from app.config.settings import WebhookAdapter as WebhookSettings
 from app.control.desk import Desk
 from app.db import Database
+from app.jobs.admitting import Admission
 from app.leases import Keeper
 from app.ports import Adapter
 from app.queue import Wakes
@@ -55,6 +56,11 @@ class Core:
 def desk_of(core: Core) -> Desk:
     """Where orders of people are carried out."""
     return Desk(core.db, core.wakes, core.settings, core.adapters)
+
+
+def admission_of(core: Core) -> Admission:
+    """What starts the runs of jobs."""
+    return Admission(core.db, core.wakes, core.adapters, core.settings.jobs)
 
 
 def core(

@@ -25,6 +25,10 @@ CLOSE = """
     UPDATE turn SET state = :state, answer = :answer, cancel_by = :cancel_by, finished_at = now()
     WHERE id = :turn AND state = 'queued' RETURNING id"""
 
+END_RUN = """
+    UPDATE job_run SET state = 'failed', error = :error, ended_at = now()
+    WHERE turn_id = :turn AND state = 'running'"""
+
 ONE_LESS = """
     UPDATE thread SET version = version + 1, open_turns = open_turns - 1,
         wake_at = CASE WHEN open_turns = 1 THEN NULL ELSE now() END
@@ -77,6 +81,7 @@ def close_queued(connection: Connection, thread: Row[Any], closing: Closing) -> 
     params = {"turn": closing.turn, "state": closing.state.value, "answer": text, "cancel_by": closing.cancelled_by}
     if connection.execute(compiled(CLOSE), params).first() is None:
         return None
+    connection.execute(compiled(END_RUN), {"turn": closing.turn, "error": f"cancelled by {closing.cancelled_by}"})
     connection.execute(compiled(ONE_LESS), {"thread": thread.id})
     said = {"id": uuid7(), "thread": thread.id, "turn": closing.turn, "agent": thread.agent, "text": text}
     connection.execute(compiled(SAY), said)

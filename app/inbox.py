@@ -21,10 +21,10 @@ from app.states import OPEN_TURNS, sql_list
 # The receipt comes first and everything else hangs on its row: a duplicate finds it taken (waiting for the first one's
 # commit where need be) and writes nothing at all. Sent to many processes at once, one of them wins.
 # The count of open turns is not locked: the limit may be exceeded by as many requests as are being accepted at once.
-ACCEPT = f"""
-    WITH fresh AS (
+TEMPLATE = f"""
+    WITH {{run}} fresh AS (
         INSERT INTO receipt (adapter, event_key, turn_id)
-        SELECT :adapter, :event_key, :turn_id
+        SELECT :adapter, :event_key, :turn_id {{only}}
         WHERE (:create_thread OR EXISTS (
                 SELECT 1 FROM thread
                 WHERE agent = :agent AND adapter = :adapter AND team = :team AND key = :key))
@@ -40,12 +40,14 @@ ACCEPT = f"""
         SELECT :thread_id, :agent, :adapter, :team, :key, :channel, 1, 1, 1, now(), :has_files FROM fresh
         ON CONFLICT (agent, adapter, team, key) DO UPDATE SET
             last_seq = thread.last_seq + 1, open_turns = thread.open_turns + 1,
-            version = thread.version + 1, wake_at = now(), last_active_at = now(),
+            version = thread.version + 1, wake_at = now(), last_active_at = now(), {{asked}}
             has_files = thread.has_files OR excluded.has_files
         RETURNING id, last_seq, open_turns
     ), asked AS (
-        INSERT INTO turn (id, thread_id, seq, adapter, state, actor, trace, reply, command)
-        SELECT :turn_id, id, last_seq, :adapter, 'queued', :actor, :trace, CAST(:reply AS jsonb), :command FROM home
+        INSERT INTO turn (id, thread_id, seq, adapter, state, actor, trace, reply, command, job)
+        SELECT :turn_id, id, last_seq, :adapter, 'queued', :actor, :trace, CAST(:reply AS jsonb), :command,
+            CAST(:job AS jsonb)
+        FROM home
     ), said AS (
         INSERT INTO message (id, thread_id, turn_id, direction, actor, text, data)
         SELECT :message_id, id, :turn_id, 'in', :actor, :text, CAST(:data AS jsonb) FROM home
@@ -54,8 +56,22 @@ ACCEPT = f"""
         SELECT f.id, :turn_id, 'in', f.name, f.media_type, decode(f.data, 'base64'), f.text
         FROM home, jsonb_to_recordset(CAST(:files AS jsonb))
             AS f (id uuid, name text, media_type text, data text, text text)
-    ), noted AS ({insert_events("home", thread="home.id")})
+    ), noted AS ({{noted}})
     SELECT id AS thread_id, open_turns FROM home"""
+
+NOTED = insert_events("home", thread="home.id")
+
+ACCEPT = TEMPLATE.format(run="", only="", asked="last_asked_at = now(),", noted=NOTED)
+
+# Of a job: the run has begun with this turn, and with no other.
+ACCEPT_RUN = TEMPLATE.format(
+    run="""run AS (
+        UPDATE job_run SET turn_id = :turn_id WHERE id = :run AND state = 'running' AND turn_id IS NULL RETURNING id
+    ),""",
+    only="FROM run",
+    asked="",
+    noted=NOTED,
+)
 
 FIRST = """
     SELECT turn.id AS turn_id, turn.thread_id, turn.trace, thread.key
@@ -110,6 +126,18 @@ def accept(
     return Accepted(params["turn_id"], found.thread_id, inbound.key, params["trace"], duplicate=False)
 
 
+def accept_run(db: Database, inbound: Inbound, run: UUID, job: Mapping[str, Any]) -> Accepted | None:
+    """Store the message and the turn of a job's run that was claimed; None where it has its turn already.
+
+    `job` is what the turn keeps of it, `{run, name, kind, model}`. Raises Unavailable; then the run is taken up again.
+    """
+    params = {**parameters(inbound, uuid7(), MANY), "job": dumps(job), "run": run}
+    found = db.one(ACCEPT_RUN, params)
+    if found is None:
+        return None
+    return Accepted(params["turn_id"], found.thread_id, inbound.key, params["trace"], duplicate=False)
+
+
 def written(db: Database, params: dict[str, Any]) -> Row[Any] | None:
     try:
         return db.one(ACCEPT, params)
@@ -141,6 +169,7 @@ def parameters(inbound: Inbound, turn_id: UUID, max_in_flight: int) -> dict[str,
         "data": dumps(inbound.data),
         "reply": dumps(inbound.reply),
         "command": None if inbound.command is None else storable(inbound.command),
+        "job": None,
         "trace": trace,
         "files": dumps(files),
         "has_files": bool(files),

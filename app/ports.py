@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
-from app.results import Answer, SendResult, Verdict
+from app.results import Answer, Place, SendResult, Verdict
 
 
 class Cancel(Protocol):
@@ -23,9 +23,6 @@ class Cancel(Protocol):
     def wait(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds for the cancellation; True when it came."""
         ...
-
-
-# --- adapters
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +76,10 @@ class Adapter(Protocol):
         """The destination that a reply goes to, or None where nothing is to be sent. Pure."""
         ...
 
+    def place(self, kind: str, name: str) -> Place | None:
+        """Where a job runs whose target is this `channel` or `user`; None: it can't be one. Pure."""
+        ...
+
     def send(self, delivery: Outbound) -> SendResult:
         """Carry out one delivery.
 
@@ -86,9 +87,6 @@ class Adapter(Protocol):
         again for one delivery only after it returned retry.
         """
         ...
-
-
-# --- models
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +144,6 @@ class Model(Protocol):
     def summary(self, text: str) -> Mapping[str, Any]:
         """A transcript message that stands for a summarised beginning, to be put first in `Prompt.transcript`."""
         ...
-
-
-# --- runtimes
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,9 +221,6 @@ class Runtime(Protocol):
     def open(self, key: str, snapshot: bytes | None) -> Sandbox:
         """Open the sandbox of one scope; `key` is safe as a folder name. May raise Transient and Permanent."""
         ...
-
-
-# --- tools
 
 
 class SandboxReach(Protocol):

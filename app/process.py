@@ -15,7 +15,7 @@ from app import calls, runners
 from app.agent.folder import asking_tools
 from app.agent.prompt import system_prompt
 from app.agent.watch import LiveAgents
-from app.bootstrap import Core, Drafts, core, desk_of, keeper_of, warn_of
+from app.bootstrap import Core, Drafts, admission_of, core, desk_of, keeper_of, warn_of
 from app.calls import Place
 from app.config.load import Loaded
 from app.config.settings import Settings
@@ -27,6 +27,7 @@ from app.errors import HeyfleetError, Permanent
 from app.hosting.lane import Host
 from app.hosting.operations import Limits
 from app.hosting.warm import Warm
+from app.jobs.admitting import admit
 from app.leases import Keeper
 from app.llm.registry import Models
 from app.policy.patterns import patterns_of
@@ -72,13 +73,15 @@ class Personas:
         self.db = db
         self._made: tuple[Settings, LiveAgents, Models] | None = None
 
-    def get(self, agent_id: str) -> Persona:
-        """Raises Refused for an agent that isn't configured, ConfigError where its folder was never any good."""
+    def get(self, agent_id: str, model: str | None = None) -> Persona:
+        """The agent, with another model than its own where one is named.
+
+        Raises Refused for an agent that isn't configured, ConfigError where its folder was never any good."""
         settings, agents, models = self._parts()
         spec = agents.get(agent_id)
         tools = tools_of(self.db, spec.tools, settings.builtin_tools, settings.policy)
         specs = [tool.spec for tool in tools.values()]
-        return Persona(models.get(spec.model), tools, lambda context: system_prompt(spec, specs, context))
+        return Persona(models.get(model or spec.model), tools, lambda context: system_prompt(spec, specs, context))
 
     def prepare(self) -> None:
         """Load what the agents need before their first turn: a model's library takes a second or two."""
@@ -138,13 +141,14 @@ def worker_services(loaded: Loaded, database_url: str, redis_url: str) -> Worker
         persona=personas.get,
         publish_draft=Drafts(redis_url).publish,
         deliver=lambda destination: deliver(outbox, destination),
+        admit=lambda: admit(admission_of(base)),
         draining=draining,
     )
 
     def lapse_due() -> None:
         lapse(desk_of(base))
 
-    sweeper = Sweeper(base.db, keeper, base.wakes, every=settings.lease.sweep, chores=[lapse_due])
+    sweeper = Sweeper(base.db, keeper, base.wakes, every=settings.lease.sweep, chores=[lapse_due, turns.admit])
     return WorkerServices(base, keeper, sweeper, turns, outbox, personas, draining)
 
 

@@ -52,6 +52,18 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a conversation is, that the agent may begin by itself."""
+
+    key: str
+    """The thread's."""
+    channel: str
+    team: str = ""
+    reply: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """As of an `Inbound`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sent:
     """The other side has it."""
 

@@ -42,6 +42,27 @@ class DeliveryState(StrEnum):
     AMBIGUOUS = "ambiguous"
 
 
+class JobState(StrEnum):
+    ACTIVE = "active"
+    PAUSED = "paused"
+
+
+class JobRunState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class OccurrenceOutcome(StrEnum):
+    """What became of one due time of a job. Never changes."""
+
+    RAN = "ran"
+    LATE = "late"
+    SKIPPED = "skipped"
+
+
 TURN_MOVES: dict[TurnState, frozenset[TurnState]] = {
     # queued to done: absorbed as a steer by the turn that was running, turned away, or a command that was obeyed.
     TurnState.QUEUED: frozenset({TurnState.RUNNING, TurnState.DONE, TurnState.CANCELLED}),
@@ -89,8 +110,23 @@ DELIVERY_MOVES: dict[DeliveryState, frozenset[DeliveryState]] = {
     DeliveryState.AMBIGUOUS: frozenset({DeliveryState.PENDING}),
 }
 
+JOB_MOVES: dict[JobState, frozenset[JobState]] = {
+    JobState.ACTIVE: frozenset({JobState.PAUSED}),
+    JobState.PAUSED: frozenset({JobState.ACTIVE}),
+}
+
+JOB_RUN_MOVES: dict[JobRunState, frozenset[JobRunState]] = {
+    JobRunState.QUEUED: frozenset({JobRunState.RUNNING, JobRunState.SKIPPED}),
+    # running to skipped: its thread waits for people, so that the turn was turned away.
+    JobRunState.RUNNING: frozenset({JobRunState.DONE, JobRunState.FAILED, JobRunState.SKIPPED}),
+    JobRunState.DONE: frozenset(),
+    JobRunState.FAILED: frozenset(),
+    JobRunState.SKIPPED: frozenset(),
+}
+
 OPEN_TURNS = (TurnState.QUEUED, TurnState.RUNNING, TurnState.WAITING)
 ACTIVE_TURNS = (TurnState.RUNNING, TurnState.WAITING)
+OPEN_RUNS = (JobRunState.QUEUED, JobRunState.RUNNING)
 OPEN_CALLS = (CallState.QUEUED, CallState.RUNNING)
 
 

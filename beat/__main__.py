@@ -2,36 +2,110 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import signal
+import socket
 import sys
+from functools import partial
 
+import redis
+import structlog
 from celery import signals
 
-from app.config.load import load
+from app.audit import encoded, event, insert_events
+from app.bootstrap import Core, core
+from app.config.load import Loaded, load
+from app.config.watch import LiveSettings
 from app.errors import ConfigError, HeyfleetError
 from app.log import configure
+from app.migrate import missing
 from app.queue import make_app
 from app.report import report_errors
-from app.services.addresses import wait_for
+from app.services.addresses import Addresses, wait_for
+from beat.jobs import JobWork
+from beat.lease import AlwaysLeads, LeaderLease, Leadership, Leads, Standing
 from beat.scheduler import FleetScheduler
 
+log = structlog.get_logger()
 
-def main() -> int:
+NOTE = insert_events("(SELECT 1) AS here")
+
+CONNECTIONS = 3
+"""One looks, one fans heartbeats out, one notes who leads."""
+
+USAGE = """usage: python -m beat [--without-lease]
+
+--without-lease: schedule whoever leads. For showing that nothing fires twice even so; it only wastes work.
+"""
+
+
+def main(arguments: list[str]) -> int:
+    if arguments not in ([], ["--without-lease"]):
+        sys.stderr.write(USAGE)
+        return 2
     try:
-        settings = load().settings
+        loaded = load()
+        settings = loaded.settings
         configure(settings.log.level, settings.log.format, "beat")
+        refuse_missing_folders(loaded)
         report_errors(settings, "beat")
-        addresses = wait_for(settings)
+        addresses = wait_for(settings, also=lambda found: missing(found.database_url))
     except ConfigError as error:
         sys.stderr.write("\n".join(error.problems) + "\n")
         return 1
     except HeyfleetError as error:
         sys.stderr.write(f"beat: {error.message}\n")
         return 1
+    run(loaded, addresses, with_lease=not arguments)
+    return 0
+
+
+def refuse_missing_folders(loaded: Loaded) -> None:
+    """A beat that lacks an agent's folder would take that agent's jobs for gone. Raises ConfigError."""
+    problems = [
+        f"agents.{name}.path: there is no folder {agent.path}; make it, or correct the path"
+        for name, agent in loaded.settings.agents.items()
+        if "path" in agent.model_fields_set and not agent.path.is_dir()
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def run(loaded: Loaded, addresses: Addresses, *, with_lease: bool) -> None:
+    """Schedule, or stand by, until told to stop."""
+    live = LiveSettings(loaded)
+    services = core(live.get, addresses.database_url, addresses.redis_url, "beat", pool_size=CONNECTIONS)
+    owner = f"{socket.gethostname()} beat {os.getpid()} {secrets.token_hex(4)}"
+    leads: Leads = AlwaysLeads()
+    work = JobWork(services, live.jobs, lambda: leads.mine)
+
+    def changed(standing: Standing) -> None:
+        work.forget()
+        tell(services, owner, standing)
+
+    if with_lease:
+        client = redis.Redis.from_url(addresses.redis_url, socket_timeout=2, socket_connect_timeout=2)
+        lease = loaded.settings.lease
+        leads = Leadership(LeaderLease(client, lease.ttl, owner), lease.renew, changed)
     # Connecting to this signal keeps Celery from setting up logging of its own.
     signals.setup_logging.connect(keep_ours, weak=False)
+    signal.signal(signal.SIGHUP, lambda *_: live.reload())
+    work.start()
     app = make_app(addresses.redis_url)
-    app.Beat(scheduler_cls=FleetScheduler, max_interval=5, quiet=True).run()
-    return 0
+    app.Beat(scheduler_cls=partial(FleetScheduler, leads=leads, work=work), max_interval=1, quiet=True).run()
+    services.close()
+
+
+def tell(services: Core, owner: str, standing: Standing) -> None:
+    """Log who leads, and note it in the audit trail where Postgres is there."""
+    kind = "beat_leads" if standing is Standing.MINE else "beat_stands_by"
+    log.info(kind, lease=standing.value, owner=owner)
+    noted = event(kind, trace=secrets.token_hex(16), owner=owner, lease=standing.value)
+    try:
+        services.db.rows(NOTE, events=encoded([noted]))
+    except HeyfleetError as error:
+        log.warning("not_noted", kind=kind, error=error.message)
 
 
 def keep_ours(**_: object) -> None:
@@ -39,4 +113,4 @@ def keep_ours(**_: object) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -4,18 +4,29 @@ Postgres."""
 from __future__ import annotations
 
 import secrets
+import time
+from collections.abc import Callable
 from enum import Enum
+from typing import Protocol
 
 import redis
 from redis.exceptions import RedisError
 
-# Extends the key only while it is ours: between a GET and a SET of our own it could lapse and be somebody else's.
-RENEW = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-return 0"""
+from app.clock import now
+from app.leader import KEY
+
+# Takes the key where it is free, and extends it only while it is ours: between two commands of our own it could lapse
+# and be somebody else's.
+CLAIM = """
+local holder = redis.call('HGET', KEYS[1], 'token')
+if holder and holder ~= ARGV[1] then return 0 end
+if not holder then redis.call('HSET', KEYS[1], 'token', ARGV[1], 'owner', ARGV[3], 'since', ARGV[4]) end
+if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'looked_at', ARGV[5]) end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1"""
 
 RELEASE = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+if redis.call('HGET', KEYS[1], 'token') == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0"""
 
 
@@ -30,25 +41,85 @@ class Standing(Enum):
 class LeaderLease:
     """One process's claim to lead."""
 
-    def __init__(self, client: redis.Redis, name: str, ttl: float) -> None:
+    def __init__(self, client: redis.Redis, ttl: float, owner: str) -> None:
         self.client = client
-        self.name = name
-        self.ttl_ms = round(ttl * 1000)
+        self.ttl = ttl
+        self.owner = owner
         self.token = secrets.token_hex(16)
 
-    def claim(self) -> Standing:
-        """Renew the lease where it is ours, take it where it is free."""
+    def claim(self, looked_at: str = "") -> Standing:
+        """Renew the lease where it is ours, take it where it is free. `looked_at` (ISO) is for whoever watches."""
+        ttl = str(round(self.ttl * 1000))
         try:
-            if self.client.eval(RENEW, 1, self.name, self.token, str(self.ttl_ms)):
-                return Standing.MINE
-            taken = self.client.set(self.name, self.token, nx=True, px=self.ttl_ms)
+            mine = self.client.eval(
+                CLAIM, 1, KEY, self.token, ttl, self.owner, now().isoformat(timespec="milliseconds"), looked_at
+            )
         except RedisError:
             return Standing.UNKNOWN
-        return Standing.MINE if taken else Standing.LOST
+        return Standing.MINE if mine else Standing.LOST
 
     def release(self) -> None:
         """Let another lead at once. Where Redis is away the lease lapses by itself."""
         try:
-            self.client.eval(RELEASE, 1, self.name, self.token)
+            self.client.eval(RELEASE, 1, KEY, self.token)
         except RedisError:
             return
+
+
+class Leads(Protocol):
+    """Whether this process leads."""
+
+    @property
+    def mine(self) -> bool: ...
+    def keep(self, looked_at: str = "") -> None: ...
+    def release(self) -> None: ...
+
+
+class Leadership:
+    """The lease as this process knows it: renewed in time, and not believed in for longer than it was granted."""
+
+    def __init__(
+        self,
+        lease: LeaderLease,
+        renew: float,
+        changed: Callable[[Standing], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.lease = lease
+        self.renew = renew
+        self.changed = changed
+        self.standing = Standing.UNKNOWN
+        self._clock = clock
+        self._asked_at = float("-inf")
+        self._granted_until = float("-inf")
+
+    @property
+    def mine(self) -> bool:
+        """A process that stood still for a while finds its lease run out here, before it has asked."""
+        return self.standing is Standing.MINE and self._clock() < self._granted_until
+
+    def keep(self, looked_at: str = "") -> None:
+        """Renew where it is time for it, and try to take where another leads or nobody knows."""
+        if self.mine and self._clock() - self._asked_at < self.renew:
+            return
+        self._asked_at = self._clock()
+        was, self.standing = self.standing, self.lease.claim(looked_at)
+        if self.standing is Standing.MINE:
+            self._granted_until = self._asked_at + self.lease.ttl
+        if was is not self.standing:
+            self.changed(self.standing)
+
+    def release(self) -> None:
+        self.lease.release()
+
+
+class AlwaysLeads:
+    """For showing that a lease only saves work: beats without one all fire, and the database lets one through."""
+
+    mine = True
+
+    def keep(self, looked_at: str = "") -> None:
+        """There is nothing to renew."""
+
+    def release(self) -> None:
+        """There is nothing to give back."""

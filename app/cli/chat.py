@@ -6,8 +6,8 @@ import getpass
 import secrets
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from sqlalchemy import Row
 from app import approvals, questions
 from app.bootstrap import DRAFTS, Core, desk_of
 from app.cli.context import connected
+from app.cli.news import News, prompting
 from app.config.settings import LocalAdapter
 from app.control.commands import parse
 from app.control.desk import Order, answer, cancel
@@ -46,18 +47,27 @@ def chat(
     message: Annotated[str | None, typer.Argument(help="Say this one thing, print the answer, and end.")] = None,
     thread: Annotated[str, typer.Option(help="A name of yours for the conversation: it goes on where it was.")] = "",
     adapter: Annotated[str, typer.Option(help="The local adapter, where there are several.")] = "",
+    follow: Annotated[bool, typer.Option(help="Say nothing; show what is said in the thread until Ctrl-C.")] = False,
 ) -> None:
     """Talk with an agent. Ctrl-C stops its answer, Ctrl-D ends the chat."""
+    if follow and (message is not None or not thread):
+        raise Refused("--follow shows what is said in a thread: name it with --thread, and leave the message out")
     with connected(context) as core:
         talk = Talk(core, local_adapter(core, adapter), thread or f"chat-{secrets.token_hex(4)}")
         if message is not None:
             talk.answer(talk.say(message))
             return
+        news = News(core, talk.adapter.name, talk.key, talk.own)
+        if follow:
+            with suppress(KeyboardInterrupt):
+                news.follow()
+            return
         sys.stdout.write(
             f"Talking with {talk.adapter.agent}, thread {talk.key}. Ctrl-C stops an answer, Ctrl-D ends.\n"
         )
-        for text in lines():
-            talk.answer(talk.say(text))
+        with prompting(news) if sys.stdin.isatty() else nullcontext(input) as ask:
+            for text in lines(ask):
+                talk.answer(talk.say(text))
 
 
 def local_adapter(core: Core, name: str) -> LocalAdapter:
@@ -67,11 +77,11 @@ def local_adapter(core: Core, name: str) -> LocalAdapter:
     return found[0]
 
 
-def lines() -> Iterator[str]:
+def lines(ask: Callable[[str], str]) -> Iterator[str]:
     """What the user types, until the end of the input."""
     while True:
         try:
-            text = input("> " if sys.stdin.isatty() else "")
+            text = ask("> " if sys.stdin.isatty() else "")
         except EOFError:
             return
         except KeyboardInterrupt:
@@ -89,6 +99,8 @@ class Talk:
         self.adapter = adapter
         self.key = key
         self.user = getpass.getuser()
+        self.own: set[UUID] = set()
+        """Turns that were asked for here."""
         self.order = Order(Person(self.user), adapter.name, adapter.name)
         why = may_enter(self.order.person, adapter.allow)
         if why is not None:
@@ -109,6 +121,7 @@ class Talk:
         )
         reject = command is None and self.core.settings.task.busy == "reject"
         accepted = accept(self.core.db, inbound, reject_busy=reject)
+        self.own.add(accepted.turn_id)
         if command is not None and command.at_once:
             obey_at_once(desk_of(self.core), self.order, command, inbound, accepted)
         else:

@@ -8,7 +8,20 @@ from typing import Annotated
 
 import typer
 
-from app.cli import approvals, chat, config, database, deliveries, doctor, events, processes, status, threads, turns
+from app.cli import (
+    approvals,
+    chat,
+    config,
+    database,
+    deliveries,
+    doctor,
+    events,
+    jobs,
+    processes,
+    status,
+    threads,
+    turns,
+)
 from app.cli.context import Context, Stop, failed
 from app.errors import ConfigError, HeyfleetError
 
@@ -37,6 +50,7 @@ app.add_typer(approvals.app, name="approvals")
 app.add_typer(config.config_app, name="config")
 app.add_typer(database.app, name="db")
 app.add_typer(deliveries.app, name="deliveries")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(turns.app, name="turns")
 app.command("chat")(chat.chat)
 app.command("doctor")(doctor.doctor)

@@ -13,6 +13,8 @@ from redis.exceptions import RedisError
 from app import runners
 from app.bootstrap import Core
 from app.cli.context import AsJson, connected, plain
+from app.jobs.history import standing
+from app.leader import leader
 from app.queue import DELIVERIES, TURNS, runtime_queue
 
 OPEN = """
@@ -45,9 +47,34 @@ def look(core: Core) -> dict[str, Any]:
         "deliveries": {"unsent": row.unsent, "failed or ambiguous": row.undelivered},
         "workers": workers(core),
         "runners": [f"{runner.id} ({'alive' if runner.lives else 'gone'})" for runner in runners.listed(core.db)],
+        "jobs": jobs(core),
+        "beat": beat(core),
         "sweeper": row.sweeper or "nobody: no worker is running",
         "queues": queues(core),
     }
+
+
+def jobs(core: Core) -> dict[str, Any]:
+    all_of_them, odd = standing(core.db)
+    found: dict[str, Any] = {"active": all_of_them.active, "paused": all_of_them.paused}
+    found |= {"runs queued": all_of_them.queued, "runs running": all_of_them.running, "next": all_of_them.next_at}
+    found |= {"late since yesterday": all_of_them.late, "skipped since yesterday": int(all_of_them.skipped)}
+    if odd:
+        found["latest of these"] = [
+            f"{row.agent}/{row.name} due {plain(row.due_at)} {row.outcome}: {row.reason}" for row in odd
+        ]
+    return found
+
+
+def beat(core: Core) -> dict[str, Any] | str:
+    """Who schedules, since when, and when it looked last."""
+    try:
+        found = leader(redis.Redis.from_url(core.redis_url, socket_timeout=2))
+    except RedisError as error:
+        return f"unknown: Redis is out of reach ({error})"
+    if found is None:
+        return "nobody leads: no beat is running, or one takes over within seconds"
+    return {"leader": found.owner, "since": found.since, "looked": found.looked_at or "not yet: is Postgres there?"}
 
 
 def workers(core: Core) -> list[str] | str:
@@ -70,7 +97,14 @@ def queues(core: Core) -> dict[str, int] | str:
 
 def said(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{number} {name}" for name, number in value.items())
+        return ", ".join(said_of(name, found) for name, found in value.items() if found is not None)
     if isinstance(value, list):
         return ", ".join(value) or "none"
     return str(value)
+
+
+def said_of(name: str, value: Any) -> str:
+    """A count before what is counted; anything else behind its name."""
+    if isinstance(value, int):
+        return f"{value} {name}"
+    return f"{name}: {'; '.join(value)}" if isinstance(value, list) else f"{name} {plain(value)}"

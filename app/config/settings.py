@@ -184,6 +184,8 @@ class Delivery(Section):
 class Retention(Section):
     events: Duration = 90 * 86400.0
     """How long audit events are kept."""
+    jobs: Duration = 90 * 86400.0
+    """How long it is kept what became of the due times of jobs, and of their runs."""
     receipts: Duration = 30 * 86400.0
     """How long a provider's event is remembered, so that a late repetition of it is still a duplicate."""
 

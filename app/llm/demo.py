@@ -1,4 +1,5 @@
-"""demo/echo: the built-in offline model. It says back what it hears, and runs what it is told to run.
+"""demo/echo: the built-in offline model. It says back what it hears, runs what it is told to run (`run: …`), and says
+what it is told to say (`say: …`).
 
 It writes the same messages as pydantic-ai, by hand: so a first run needs no such library, and a thread can go on with
 another model later.
@@ -16,6 +17,7 @@ from app.ports import Cancel, Prompt, ToolResult, UserText
 from app.results import Answer, CallRequest, Usage
 
 RUN = re.compile(r"^[ \t]*run:[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
+SAY = re.compile(r"^[ \t]*say:[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
 ECHO_CHARACTERS = 4000
 """Longer texts are cut: compaction asks for a summary, and an echo of everything would be none."""
 HINT = "\n\nI am the demo model: I only repeat what you say, and run commands. Try a line such as:\nrun: ls"
@@ -70,6 +72,9 @@ def text_of(prompt: Prompt, calls: Sequence[CallRequest]) -> str:
     said = last_text(prompt)
     texts = [f"It printed:\n{content}" for content in results]
     if said and not calls:
+        asked = SAY.findall(said)
+        if asked:
+            return "\n".join([*texts, *asked])
         cut = said if len(said) <= ECHO_CHARACTERS else f"{said[:ECHO_CHARACTERS]} […]"
         texts.append(f"You said: {cut}")
     text = "\n\n".join(texts)

@@ -11,7 +11,10 @@ from app.tables.delivery import Delivery
 from app.tables.destination import Destination
 from app.tables.entry import Entry
 from app.tables.event import Event
+from app.tables.job import Job
+from app.tables.job_run import JobRun
 from app.tables.message import Message
+from app.tables.occurrence import Occurrence
 from app.tables.receipt import Receipt
 from app.tables.role import Role
 from app.tables.runner import Runner
@@ -31,7 +34,10 @@ __all__ = [
     "Destination",
     "Entry",
     "Event",
+    "Job",
+    "JobRun",
     "Message",
+    "Occurrence",
     "Receipt",
     "Role",
     "Runner",

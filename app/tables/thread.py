@@ -32,3 +32,5 @@ class Thread(Lane, WithCreated, WithId, Base):
     has_files: Mapped[bool] = mapped_column(server_default=text("false"))
     """Whether a file ever came with one of its messages: they are put into the sandbox before a call."""
     last_active_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    last_asked_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    """When a person wrote in it last; what a job started does not count."""

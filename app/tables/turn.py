@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.states import ACTIVE_TURNS, OPEN_TURNS, TurnState, sql_list
@@ -51,6 +52,8 @@ class Turn(WithCreated, WithId, Base):
     """The turn that this one's message was given to as a steer."""
     command: Mapped[str | None]
     """The control command that its message is; the model sees nothing of such a turn."""
+    job: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    """Of a turn that a job's run started: `{run, name, kind, model}`."""
     cancel_by: Mapped[str | None]
     """Who asked for it to be cancelled; set by anyone, acted on by the holder."""
     answer: Mapped[str | None]

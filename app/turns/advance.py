@@ -57,6 +57,8 @@ def advance(s: TurnServices, thread: UUID) -> None:
             s.keeper.drop(held.lease)
     if more:
         s.wakes.thread(thread)
+    if turn is not None and turn.job is not None:
+        s.admit()
     # In this process, rather than through the queue: the replies of turns that waited long must not wait again for a
     # thread that is free of turns.
     for destination in destinations:
@@ -122,7 +124,7 @@ def act(s: TurnServices, facts: Facts, action: Action, lease: Lease, mine: set[U
 def tools_of(s: TurnServices, agent: str) -> Mapping[str, Tool]:
     """The agent's tools; none where it is not configured any more: then its calls fail, and their turn goes on."""
     try:
-        return s.persona(agent).tools
+        return s.persona(agent, None).tools
     except HeyfleetError as error:
         log.warning("agent_without_tools", agent=agent, error=error.message)
         return {}
@@ -193,7 +195,7 @@ def step(s: TurnServices, facts: Facts, action: Ask, lease: Lease) -> tuple[Fact
     started = time.monotonic()
     adapter, messages = s.adapter(facts.adapter), s.settings.messages
     try:
-        persona = s.persona(facts.agent)
+        persona = s.persona(facts.agent, action.turn.job["model"] if action.turn.job else None)
         facts, answer = answer_of(s, facts, action, persona, lease)
     except (Cancelled, LeaseLost, Unavailable):
         raise

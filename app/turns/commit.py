@@ -15,9 +15,9 @@ from app.db import Database
 from app.errors import LeaseLost, Unavailable
 from app.jsonb import dumps, storable
 from app.leases import Lease, insist
-from app.states import CallState, TurnState
+from app.states import CallState, JobRunState, TurnState
 from app.turns.facts import Facts, TurnFacts
-from app.turns.statements import BEGIN, COMMIT, COMMIT_WITH_APPROVALS, RESULTS, STANDS, STILL_QUEUED
+from app.turns.statements import BEGIN, COMMIT, COMMIT_IN_FULL, RESULTS, STANDS, STILL_QUEUED
 
 OPEN_STATES = (CallState.QUEUED, CallState.AWAITING_APPROVAL)
 
@@ -66,6 +66,8 @@ class Outcome:
     """Approvals to be asked for, each `{id, code, call, reason, details, expires_in}`."""
     ends_approvals: bool = False
     """Pending ones end with the turn."""
+    skips_run: bool = False
+    """A job's run that came to nothing, for the reason in `error`."""
     runtime: str = ""
     scope_key: str = ""
     absorbed: Sequence[UUID] = ()
@@ -86,7 +88,7 @@ def commit(db: Database, facts: Facts, turn: TurnFacts, outcome: Outcome, lease:
     connection breaks, the outcome is unknown: it is looked up, and written again only if it is not there.
     """
     params = parameters(facts, turn, outcome)
-    statement = COMMIT_WITH_APPROVALS if outcome.questions or outcome.ends_approvals else COMMIT
+    statement = COMMIT_IN_FULL if outcome.questions or outcome.ends_approvals or turn.job else COMMIT
     while True:
         try:
             row = db.one(statement, params)
@@ -186,10 +188,25 @@ def parameters(facts: Facts, turn: TurnFacts, outcome: Outcome) -> dict[str, Any
         "message": uuid7(),
         "answer": None if outcome.answer is None else storable(outcome.answer),
         "error": None if outcome.error is None else storable(outcome.error),
+        "run_state": run_state(outcome).value,
+        "run_error": run_error(turn, outcome),
         "destinations": dumps(destinations),
         "deliveries": dumps(deliveries),
         "events": encoded(outcome.events),
     }
+
+
+def run_state(outcome: Outcome) -> JobRunState:
+    """How the run of a job ends with its turn."""
+    if outcome.skips_run:
+        return JobRunState.SKIPPED
+    return JobRunState.DONE if outcome.state == TurnState.DONE else JobRunState.FAILED
+
+
+def run_error(turn: TurnFacts, outcome: Outcome) -> str | None:
+    cancelled = f"cancelled by {turn.cancel_by}" if outcome.state == TurnState.CANCELLED else None
+    error = outcome.error or cancelled
+    return None if error is None else storable(error)
 
 
 def wakes_sandbox(outcome: Outcome) -> bool:

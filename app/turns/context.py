@@ -12,6 +12,12 @@ from app.turns.next import Ask
 
 NO_RESULT = "(no result: the turn was ended before)"
 
+SCHEDULED = (
+    "The job {name} started this by its schedule; no person wrote it, and nobody waits for an answer. "
+    "Your reply is sent to the channel. If there is nothing worth saying there, reply with exactly [SILENT]: "
+    "then nothing is sent."
+)
+
 
 def news(action: Ask, *, summarised: bool) -> list[UserText | ToolResult]:
     """What the model has not seen yet: results of the last step's calls, then what people said.
@@ -48,7 +54,10 @@ def attached(file: Mapping[str, Any]) -> str:
 def context_blocks(facts: Facts, turn: TurnFacts) -> dict[str, str]:
     """What the system prompt says about where the conversation happens."""
     # In one line each: a name with line breaks in it must not read like more of the system prompt.
-    return {"channel": " ".join(f"{facts.adapter} {facts.channel}".split()), "sender": " ".join(turn.actor.split())}
+    where = {"channel": " ".join(f"{facts.adapter} {facts.channel}".split())}
+    if turn.job is None:
+        return {**where, "sender": " ".join(turn.actor.split())}
+    return {**where, "schedule": SCHEDULED.format(name=turn.job["name"])}
 
 
 def estimated_tokens(bodies: Sequence[Mapping[str, Any]]) -> int:

@@ -105,6 +105,8 @@ class TurnFacts:
     retry_at: str | None
     messages: Sequence[Mapping[str, Any]]
     files: Sequence[Mapping[str, Any]]
+    job: Mapping[str, Any] | None = None
+    """Of a turn that a job's run started: `{run, name, kind, model}`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +244,7 @@ def turn_of(row: Mapping[str, Any], started: UUID | None, now: datetime) -> Turn
         retry_at=row["retry_at"],
         messages=row["messages"] or (),
         files=row["files"] or (),
+        job=row["job"],
     )
 
 

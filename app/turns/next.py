@@ -115,7 +115,8 @@ def on_turn(facts: Facts, limits: Limits, mine: Set[UUID]) -> Action:
         return Rest()
     if turn.command is not None:
         return Obey(turn, turn.command)
-    return on_model(facts, turn, later, limits)
+    # What a job asks for has an outcome of its own: it is not mixed into what people ask for.
+    return on_model(facts, turn, [other for other in later if other.job is None], limits)
 
 
 def on_others(facts: Facts, later: Sequence[TurnFacts]) -> Action | None:

@@ -21,6 +21,8 @@ from app.turns.next import Ask, Give
 
 FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 60.0
+SILENT = "[SILENT]"
+"""What a model answers a job that has nothing to say."""
 LONGEST_RETRY_AFTER = 3600.0
 """What a model server may ask for at most: a turn must not sleep for years over a slip of its clock."""
 
@@ -30,7 +32,10 @@ def answered(
 ) -> Outcome:
     """The step that ends the turn: its text is the reply."""
     turn = action.turn
-    text = answer.text.strip() or messages.empty_reply
+    silent = turn.job is not None and answer.text.strip() == SILENT
+    # Whoever wrote while the job's turn ran wants an answer all the same.
+    text = answer.text.strip() if not (silent and (facts.absorbed or action.steers)) else ""
+    text = text or messages.empty_reply
     return Outcome(
         state=TurnState.DONE,
         step_count=turn.step_count + 1,
@@ -39,7 +44,7 @@ def answered(
         entries=entries(facts, answer),
         absorbed=[steer.id for steer in action.steers],
         answer=text,
-        replies=replies(facts, turn, action.steers, adapter, TurnState.DONE, text),
+        replies=replies(facts, turn, action.steers, adapter, TurnState.DONE, text, quiet=silent),
         events=[finished(turn, TurnState.DONE, steps=turn.step_count + 1)],
     )
 
@@ -106,6 +111,10 @@ def given_up(facts: Facts, action: Give, *, adapter: Adapter, messages: Messages
     match action.up:
         case "cancelled":
             return cancelled(facts, turn, adapter, messages)
+        case "pending_approval" if turn.job is not None:
+            why = "an earlier turn of its thread waits for an approval"
+            events = [finished(turn, TurnState.CANCELLED, steps=0, error=why)]
+            return Outcome(TurnState.CANCELLED, 0, 0, error=why, skips_run=True, events=events)
         case "pending_approval":
             codes = ", ".join(asked["code"] for asked in facts.asked)
             return answered_at_once(facts, turn, messages.pending_approval_reject.format(ids=codes), adapter)
@@ -152,16 +161,29 @@ def ended(facts: Facts, turn: TurnFacts, state: TurnState, text: str, adapter: A
         worked_ms=turn.worked_ms,
         answer=text,
         error=error,
-        replies=replies(facts, turn, (), adapter, state, text),
+        replies=replies(facts, turn, (), adapter, state, text, quiet=state == TurnState.FAILED and unasked(turn)),
         events=[finished(turn, state, steps=turn.step_count, error=error, cancelled_by=turn.cancel_by)],
     )
 
 
+def unasked(turn: TurnFacts) -> bool:
+    """Nobody waits for it: a heartbeat's failure stands in its history, and not in every chat that it goes through."""
+    return turn.job is not None and turn.job["kind"] == "heartbeat"
+
+
 def replies(
-    facts: Facts, turn: TurnFacts, steers: Sequence[TurnFacts], adapter: Adapter, state: TurnState, text: str
+    facts: Facts,
+    turn: TurnFacts,
+    steers: Sequence[TurnFacts],
+    adapter: Adapter,
+    state: TurnState,
+    text: str,
+    *,
+    quiet: bool = False,
 ) -> list[Reply]:
-    """One delivery for the turn and for each message that it took in on the way, where they have an address."""
-    asked: list[tuple[UUID, Mapping[str, Any]]] = [(turn.id, turn.reply)]
+    """One delivery for the turn (unless `quiet`) and for each message that it took in on the way, where they have an
+    address."""
+    asked: list[tuple[UUID, Mapping[str, Any]]] = [] if quiet else [(turn.id, turn.reply)]
     asked += [(UUID(absorbed["id"]), absorbed["reply"]) for absorbed in facts.absorbed]
     asked += [(steer.id, steer.reply) for steer in steers]
     return replies_to(asked, facts, adapter, state, text)

@@ -36,11 +36,14 @@ class TurnServices:
     keeper: Keeper
     wakes: Wakes
     adapters: Mapping[str, Adapter]
-    persona: Callable[[str], Persona]
+    persona: Callable[[str, str | None], Persona]
+    """An agent by its id; with another model than its own where one is named."""
     publish_draft: Callable[[UUID, str], None]
     """Shows what the model has said so far to whoever looks on; best effort."""
     deliver: Callable[[UUID], None]
     """Works a destination's lane."""
+    admit: Callable[[], object]
+    """Starts runs of jobs where there is room for more."""
     draining: threading.Event
     """Set once the process takes no new work."""
 
@@ -64,6 +67,9 @@ class Unconfigured:
 
     def address(self, reply: Mapping[str, Any], thread_key: str) -> str | None:  # noqa: ARG002 (the port's signature)
         return None
+
+    def place(self, kind: str, name: str) -> None:  # noqa: ARG002
+        return
 
     def send(self, delivery: Outbound) -> SendResult:  # noqa: ARG002
         return Failed(f"no adapter is named {self.name} any more")

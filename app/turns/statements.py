@@ -11,7 +11,7 @@ ENTRY_FORMAT = 1
 
 # What a step leaves behind is committed whole or not at all: its transcript messages, its usage, its calls, the turn's
 # new state and, where it was the last, the reply and the deliveries that carry it.
-# `asks`, `ends` and `twice` are empty but where there are approvals; see below.
+# `asks`, `ends` and `twice` are empty but where there are approvals or a job's run; see below.
 TEMPLATE = """
     WITH lane AS (
         UPDATE thread SET version = version + 1, last_active_at = now(),
@@ -92,7 +92,10 @@ PARTS = {
 COMMIT = TEMPLATE.format(ends="", dropping="lane", asks="", twice="", use_sandbox=use_sandbox(BOX), **PARTS)
 
 ENDS = """
-    , lapsed AS (
+    , ran AS (
+        UPDATE job_run SET state = :run_state, error = :run_error, ended_at = now()
+        FROM lane WHERE :final AND job_run.turn_id = :turn AND job_run.state = 'running'
+    ), lapsed AS (
         UPDATE approval SET state = 'cancelled', decided_at = now(), decided_via = 'heyfleet', decided_by = (
             SELECT cancel_by FROM turn WHERE id = :turn)
         FROM lane, call WHERE :final AND approval.turn_id = :turn AND approval.state = 'pending'
@@ -116,9 +119,9 @@ ASKS = f"""
             JOIN jsonb_to_recordset(CAST(:calls AS jsonb)) AS c (id uuid, tool text, args jsonb) ON c.id = q.call
     )"""
 
-# Approvals before calls and destinations, as a decision locks them. News of a card that was decided meanwhile are out
-# already.
-COMMIT_WITH_APPROVALS = TEMPLATE.format(
+# With what few turns have: approvals, or a run of a job that ends with it. Approvals before calls and destinations, as
+# a decision locks them. News of a card that was decided meanwhile are out already.
+COMMIT_IN_FULL = TEMPLATE.format(
     ends=ENDS,
     dropping="lane, (SELECT count(*) FROM lapsed) AS first",
     asks=ASKS,

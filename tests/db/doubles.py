@@ -11,7 +11,7 @@ from uuid import uuid4
 from app.errors import Cancelled
 from app.policy.verdict import ALLOW
 from app.ports import Cancel, Executed, Outbound, Prompt, ToolResult, ToolSpec, UserText
-from app.results import Answer, CallRequest, SendResult, Sent, Usage, Verdict
+from app.results import Answer, CallRequest, Place, SendResult, Sent, Usage, Verdict
 
 Step = str | Sequence[CallRequest] | Exception | Callable[[Prompt, Cancel], Any]
 
@@ -184,6 +184,9 @@ class NoteAdapter:
     def address(self, reply: Mapping[str, Any], thread_key: str) -> str | None:
         address: str | None = reply.get("to")
         return address
+
+    def place(self, kind: str, name: str) -> Place | None:
+        return None if kind == "user" else Place(name, name, reply={"to": name})
 
     def send(self, delivery: Outbound) -> SendResult:
         self.sends.append(delivery)

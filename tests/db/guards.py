@@ -8,13 +8,15 @@ from typing import Any
 
 import psycopg
 
-from app.states import APPROVAL_MOVES, CALL_MOVES, DELIVERY_MOVES, TURN_MOVES
+from app.states import APPROVAL_MOVES, CALL_MOVES, DELIVERY_MOVES, JOB_MOVES, JOB_RUN_MOVES, TURN_MOVES
 
 MOVES: dict[str, Mapping[Any, frozenset[Any]]] = {
     "turn": TURN_MOVES,
     "call": CALL_MOVES,
     "delivery": DELIVERY_MOVES,
     "approval": APPROVAL_MOVES,
+    "job": JOB_MOVES,
+    "job_run": JOB_RUN_MOVES,
 }
 
 GUARD = """

@@ -67,7 +67,7 @@ OPEN_CALLS = "SELECT id, tool, place, state FROM call WHERE state IN ('queued', 
 UNSENT = "SELECT id, state FROM delivery WHERE state NOT IN ('sent', 'failed', 'ambiguous')"
 WITHOUT_REPLY = """
     SELECT turn.id FROM turn LEFT JOIN delivery ON delivery.turn_id = turn.id
-    WHERE delivery.id IS NULL AND turn.reply ->> 'to' IS NOT NULL"""
+    WHERE delivery.id IS NULL AND turn.reply ->> 'to' IS NOT NULL AND turn.job IS NULL"""
 STEPS_WITH_GAPS = """
     SELECT turn.id, turn.step_count, array_agg(step.n ORDER BY step.n) FROM turn JOIN step ON step.turn_id = turn.id
     GROUP BY turn.id HAVING array_agg(step.n ORDER BY step.n) <> ARRAY(SELECT generate_series(1, turn.step_count))"""

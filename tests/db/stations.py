@@ -19,6 +19,7 @@ from app.hosting.lane import Host, work
 from app.hosting.operations import Limits
 from app.hosting.warm import Warm
 from app.inbox import Accepted, accept
+from app.jobs.admitting import Admission, admit
 from app.leases import Keeper
 from app.ports import Adapter, Inbound
 from app.queue import Wakes
@@ -78,7 +79,8 @@ class Worker(Station):
         super().__init__(database_url, redis_url, name, more)
         self.model = model or ScriptedModel()
         self.adapter = adapter or NoteAdapter()
-        every_tool = tools_of(self.db, tools or {}, self.settings.builtin_tools, self.settings.policy)
+        self.models_named: list[str | None] = []
+        self.tools = tools_of(self.db, tools or {}, self.settings.builtin_tools, self.settings.policy)
         adapters: dict[str, Adapter] = {self.adapter.name: self.adapter}
         self.outbox = Outbox(self.db, self.keeper, lambda _: self.adapter, self.settings.delivery, self.draining)
         self.services = TurnServices(
@@ -87,14 +89,19 @@ class Worker(Station):
             keeper=self.keeper,
             wakes=self.wakes,
             adapters=adapters,
-            persona=lambda _: Persona(self.model, every_tool, lambda blocks: f"in {blocks['channel']}"),
+            persona=self.persona,
             publish_draft=lambda *_: None,
             deliver=self.deliver if delivers else lambda _: None,
+            admit=self.admit,
             draining=self.draining,
         )
         self.desk = Desk(self.db, self.wakes, self.settings, adapters)
         self.sweeper = Sweeper(
-            self.db, self.keeper, self.wakes, every=self.settings.lease.sweep, chores=[lambda: lapse(self.desk)]
+            self.db,
+            self.keeper,
+            self.wakes,
+            every=self.settings.lease.sweep,
+            chores=[lambda: lapse(self.desk), self.admit],
         )
 
     def say(self, text: str = "hello", thread: str = "t", **columns: Any) -> Accepted:
@@ -105,6 +112,14 @@ class Worker(Station):
 
     def deliver(self, destination: UUID) -> None:
         deliver(self.outbox, destination)
+
+    def persona(self, agent: str, model: str | None = None) -> Persona:
+        self.models_named.append(model)
+        return Persona(self.model, self.tools, lambda blocks: "\n".join(f"{k}: {v}" for k, v in blocks.items()))
+
+    def admit(self) -> int:
+        """Start the runs of jobs that there is room for."""
+        return admit(Admission(self.db, self.wakes, self.services.adapters, self.settings.jobs))
 
     def cancel(self, turn: UUID, who: str = "eve") -> UUID | None:
         """The thread to be woken."""

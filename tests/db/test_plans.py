@@ -19,8 +19,11 @@ from app import approvals, bypasses, calls, cancel, closing, deliveries, inbox, 
 from app.control import obey
 from app.db import Database, compiled
 from app.ingress.runs import STANDING
+from app.jobs import admitting, firing, hands, history, records
+from app.jobs import deciding as deciding_about
+from app.jsonb import dumps
 from app.services.postgres import EmbeddedPostgres
-from app.states import ApprovalState, TurnState
+from app.states import ApprovalState, OccurrenceOutcome, TurnState
 from app.turns import commit, facts, statements
 from tests.conftest import run, url_of
 from tests.db.guards import libpq
@@ -28,7 +31,7 @@ from tests.db.stations import inbound
 
 THREADS, TURNS_EACH, SANDBOXES = 50_000, 2, 5_000
 BIG = {"thread", "turn", "message", "entry", "call", "delivery", "destination", "event", "receipt", "sandbox"}
-BIG |= {"approval", "bypass"}
+BIG |= {"approval", "bypass", "job", "job_run", "occurrence"}
 
 # Ids are made from numbers, so that rows can name each other; a few rows are open, as in a fleet at work.
 ID = "CAST(lpad(to_hex({0}), 32, '{1}') AS uuid)"
@@ -70,6 +73,21 @@ FILL = f"""
     INSERT INTO bypass (id, code, approval_id, adapter, team, channel, thread_id, actor, scope, granted_by, expires_at)
     SELECT id, code, id, 'note', '', 'c', thread_id, 'actor ' || row_number() OVER (), 'thread', 'eve', now()
     FROM approval;
+    INSERT INTO job (id, agent, name, kind, schedule, anchor, targets, scope, prompt, max_catch_up, state, next_at)
+    SELECT {ID.format("n", "0")}, 'default', 'job ' || n, 'heartbeat', '{{"every": 60}}', now(),
+        CASE WHEN n % 2 = 0 THEN '[]'::jsonb END, CASE WHEN n % 2 = 1 THEN '{{}}'::jsonb END, 'p', '1', 'active',
+        now() + n * interval '1 s' FROM generate_series(1, {THREADS}) AS n;
+    INSERT INTO occurrence (id, job_id, due_at, last_at, due_times, outcome, decided_at)
+    SELECT id, id, created_at, created_at, 1, CASE WHEN get_byte(uuid_send(id), 15) = 0 THEN 'late' ELSE 'ran' END,
+        now() - interval '2 days' FROM job;
+    INSERT INTO job_run (id, job_id, due_at, target, fanned_out, state, turn_id, thread_id, created_at, ended_at)
+    SELECT turn.id, turn.thread_id, turn.created_at, 'note:ops', thread.seq % 2 = 0, CASE
+            WHEN turn.state = 'queued' AND thread.seq % 1000 = 0 THEN 'running'
+            WHEN turn.state = 'queued' THEN 'queued' ELSE 'done' END,
+        CASE WHEN turn.state <> 'queued' OR thread.seq % 1000 = 0 THEN turn.id END, turn.thread_id,
+        now() - interval '2 days', now()
+    FROM turn JOIN (SELECT id, row_number() OVER (ORDER BY id) AS seq FROM thread) AS thread ON thread.id = thread_id
+    WHERE turn.seq = 2;
     INSERT INTO slot (n) SELECT generate_series(1, 12);
     INSERT INTO role (name, lease_token) VALUES ('sweeper', 1);
     SET session_replication_role = DEFAULT;
@@ -160,6 +178,20 @@ def ending() -> dict[str, Any]:
     }
 
 
+PLACE = {"adapter": "note", "kind": "channel", "name": "ops"}
+
+
+def fired() -> dict[str, Any]:
+    decided = deciding_about.Decided(NOW, NOW, 1, OccurrenceOutcome.RAN)
+    decision = {"job": str(THREAD), "was": str(NOW), "next": str(NOW), "revision": 1}
+    occurrences = dumps(records.rows_of(THREAD, [decided]))
+    return {"decisions": dumps([decision]), "occurrences": occurrences, "busy": "", "nobody": ""}
+
+
+def filters() -> str:
+    return firing.filters_of({"note": {"teams": None, "channels": ["channel 500"], "users": ["ada"]}})
+
+
 def deciding(state: str) -> str:
     return approvals.DECIDE.format(when=approvals.WHEN[ApprovalState(state)])
 
@@ -178,7 +210,7 @@ STATEMENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "commit a step": (statements.COMMIT, committing()),
     "commit results": (statements.RESULTS, taking(thread=THREAD, turn=TURN, results="[]", events="[]")),
     "look up a commit": (statements.STANDS, taking(thread=THREAD, turn=TURN)),
-    "commit questions": (statements.COMMIT_WITH_APPROVALS, committing()),
+    "commit questions": (statements.COMMIT_IN_FULL, committing()),
     "begin approved calls": (statements.BEGIN, taking(thread=THREAD, turn=TURN, calls=[CALL])),
     "look for what was cancelled": (statements.STILL_QUEUED, taking(thread=THREAD, turn=TURN, fresh=[TURN])),
     "find an approval": (approvals.FIND, {"name": "code 1002", "id": APPROVAL, "adapter": "note"}),
@@ -208,6 +240,27 @@ STATEMENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "hold destinations": (cancel.HOLD_DESTINATIONS, {"turn": TURN}),
     "withdraw replies": (cancel.WITHDRAW, {"turn": TURN, "error": "e"}),
     "a turn by the end of its id": (obey.NAMED, {"adapter": "note", "name": "000003ea"}),
+    "jobs that are due": (firing.DUE_TARGETS, {"most": 200}),
+    "heartbeats that are due": (firing.DUE_SCOPE, {"most": 200}),
+    "the next due time": (firing.SOONEST, {}),
+    "fire": (firing.FIRE, {**fired(), "runs": dumps([{**firing.run_at(TURN, PLACE), "due_at": str(NOW)}])}),
+    "fan out": (firing.FAN_OUT, {**fired(), "agent": "default", "stacks": False, "idle": 60.0, "filters": filters()}),
+    "whether a run waits": (admitting.ANYTHING, {}),
+    "claim runs": (admitting.CLAIM, {"targets": 150, "fanned_out": 8}),
+    "threads of runs": (admitting.THREADS, {"ids": [THREAD]}),
+    "accept a run": (inbox.ACCEPT_RUN, {**accepting(), "run": TURN}),
+    "fail a run": (admitting.FAIL, {"run": TURN, "error": "e", "events": "[]"}),
+    "end a run": (closing.END_RUN, {"turn": TURN, "error": "e"}),
+    "drop queued runs": (records.DROP_QUEUED, {"job": THREAD, "reason": "r"}),
+    "run targets by hand": (hands.RUN_TARGETS, {"job": THREAD, "runs": "[]", "by": "eve", "busy": ""}),
+    "run threads by hand": (
+        hands.RUN_THREADS,
+        {"job": THREAD, "by": "eve", "agent": "default", "stacks": False, "idle": 60.0, "filters": filters()},
+    ),
+    "history of a job": (history.HISTORY, {"job": THREAD, "limit": 50}),
+    "odd due times": (history.ODD, {}),
+    "old runs": (retention.OLD_RUNS, {"age": 90 * 86400.0, "batch": 5000}),
+    "old occurrences": (retention.OLD_OCCURRENCES, {"age": 90 * 86400.0, "batch": 5000}),
     "take a destination": (deliveries.TAKE_HEAD, taking(destination=THREAD)),
     "next delivery": (deliveries.NEXT_HEAD, taking(destination=THREAD)),
     "finish a delivery": (deliveries.FINISH, taking(**finishing())),
@@ -302,8 +355,12 @@ PARTIAL = {
     "ix_sandbox_wake_at",
     "ix_turn_open",
     "ix_approval_pending_until",
+    "ix_job_due_targets",
+    "ix_job_run_open",
+    "ix_job_run_queued",
+    "ix_job_run_running",
 }
-"""Only lanes with work, open turns and pending approvals are in these."""
+"""Only lanes with work, open turns and runs, pending approvals and active jobs are in these."""
 
 
 def test_the_tables_are_as_big_as_is_said(big: psycopg.Connection[Any]) -> None:

@@ -18,13 +18,16 @@ from app import approvals, calls, deliveries
 from app.control.desk import Order, answer, lapse
 from app.db import Database
 from app.errors import Permanent, Transient
+from app.jobs import hands
+from app.jobs.firing import fire_targets
 from app.policy.people import Person
 from app.results import Ambiguous, Failed, Retry
-from app.states import ApprovalState, CallState, DeliveryState, TurnState
+from app.states import ApprovalState, CallState, DeliveryState, JobRunState, JobState, TurnState
 from tests.db.doubles import NoteAdapter, NoteRuntime, ScriptedModel, TrustedTool, bash, call
 from tests.db.guards import MOVES, allowed_moves, unguarded
 from tests.db.interleaving import Intrusion
 from tests.db.rows import expire, pump, rows, value
+from tests.db.schedules import HOUR, installed, job_of, pass_time, spec
 from tests.db.stations import Runner, Worker, say
 
 Make = Callable[..., Any]
@@ -39,6 +42,10 @@ FIRST = {
     ("call", "", "running"),
     ("call", "", "failed"),
     ("delivery", "", "pending"),
+    ("job", "", "active"),
+    ("job", "", "paused"),
+    ("job_run", "", "queued"),
+    ("job_run", "", "skipped"),
 }
 
 
@@ -159,6 +166,23 @@ def every_end_of_an_approval(worker: Make, runner: Make, db: Database) -> None:
     pump(late)
 
 
+def every_end_of_a_run(worker: Make, db: Database) -> None:
+    w: Worker = worker(model=ScriptedModel([bash("rm -rf x")], "done", Permanent("no")))
+    w.say(thread="asked")
+    pump(w)
+    installed(db, spec(at=("asked", "done", "failed", "queued")), spec("off", state="paused"))
+    pass_time(db, HOUR)
+    fire_targets(db)
+    db.rows("UPDATE job_run SET due_at = due_at + interval '1 hour' WHERE target = 'note:queued'")
+    limited: Worker = worker(model=w.model, jobs={"max_concurrent_targets": 3})
+    assert limited.admit() == 3
+    hands.pause(db, job_of(db), "eve")
+    pump(w)
+    hands.resume(db, job_of(db), "eve")
+    hands.run_now(db, job_of(db), "eve")
+    hands.run_now(db, job_of(db), "eve")
+
+
 def test_every_move_of_the_table_is_made_and_no_other(
     worker: Make, runner: Make, db: Database, database_url: str
 ) -> None:
@@ -166,6 +190,7 @@ def test_every_move_of_the_table_is_made_and_no_other(
     every_end_of_a_call(worker, runner, db)
     every_end_of_a_delivery(worker, db)
     every_end_of_an_approval(worker, runner, db)
+    every_end_of_a_run(worker, db)
     seen = set(rows(db, "SELECT DISTINCT kind, was, became FROM move_seen"))
     assert {move for move in seen if not move[1]} == FIRST
     assert {move for move in seen if move[1]} == allowed_moves()
@@ -186,12 +211,21 @@ def test_an_unknown_state_is_refused_by_the_database(
     w: Worker = worker(model=ScriptedModel([bash(), bash("rm -rf x")]), delivers=False)
     w.advance(w.say().thread_id)
     pump_one(w, "u")
+    installed(db, spec())
+    hands.run_now(db, job_of(db), "eve")
     assert rows(db, f"SELECT 1 FROM {table}"), "there is a row to change"
     with unguarded(database_url) as connection, pytest.raises(psycopg.IntegrityError, match=f"ck_{table}_state"):
         connection.execute(f"UPDATE {table} SET state = %s", (state,))
 
 
-STATES = [("turn", TurnState), ("call", CallState), ("delivery", DeliveryState), ("approval", ApprovalState)]
+STATES = [
+    ("turn", TurnState),
+    ("call", CallState),
+    ("delivery", DeliveryState),
+    ("approval", ApprovalState),
+    ("job", JobState),
+    ("job_run", JobRunState),
+]
 
 
 @pytest.mark.parametrize(("table", "states"), STATES)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.ports import Outbound
-from app.results import Sent
+from app.results import Place, Sent
 
 
 class LocalAdapter:
@@ -20,6 +20,11 @@ class LocalAdapter:
 
     def address(self, reply: Mapping[str, Any], thread_key: str) -> str | None:  # noqa: ARG002 (the port's signature)
         return thread_key
+
+    def place(self, kind: str, name: str) -> Place:
+        """The thread of that name (`heyfleet chat --thread NAME`); `@NAME` for a user."""
+        key = f"@{name}" if kind == "user" else name
+        return Place(key, key)
 
     def send(self, delivery: Outbound) -> Sent:  # noqa: ARG002
         return Sent()

@@ -45,6 +45,10 @@ class WebhookAdapter:
     def address(self, reply: Mapping[str, Any], thread_key: str) -> str | None:
         return f"{thread_key}{SEPARATOR}{reply['url']}" if reply.get("url") else None
 
+    def place(self, kind: str, name: str) -> None:  # noqa: ARG002 (the port's signature)
+        """Nowhere: it only answers, to the URL that a message came with."""
+        return
+
     def send(self, delivery: Outbound) -> SendResult:
         url = delivery.address.partition(SEPARATOR)[2]
         try:

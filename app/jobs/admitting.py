@@ -1,0 +1,151 @@
+"""From queued runs to turns: as many at once as are allowed in the whole fleet, those first that are due longest.
+
+A run is claimed first, and its turn made by a statement of its own after that. Whoever dies in between leaves a run
+without a turn, which is taken up again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, Row
+
+from app.audit import encoded, event, insert_events
+from app.config.jobs import Jobs
+from app.db import Database, compiled
+from app.errors import HeyfleetError
+from app.inbox import accept_run
+from app.ports import Adapter, Inbound
+from app.queue import Wakes
+from app.results import Place
+
+log = structlog.get_logger()
+
+STRANDED_AFTER = 5
+"""Seconds after which a claimed run without a turn is taken for one whose process died."""
+
+ANYTHING = f"""
+    SELECT EXISTS (SELECT 1 FROM job_run WHERE state = 'queued') OR EXISTS (
+        SELECT 1 FROM job_run WHERE state = 'running' AND turn_id IS NULL
+            AND started_at < now() - interval '{STRANDED_AFTER} seconds') AS found"""
+
+# Counted by the next statement, whose snapshot is taken once this one has the row: so the count is exact.
+ONE_AT_A_TIME = """
+    INSERT INTO role (name, version) VALUES ('jobs', 1)
+    ON CONFLICT (name) DO UPDATE SET version = role.version + 1"""
+
+# A run that waits for people holds nothing up: its place is another's meanwhile.
+CLAIM = f"""
+    WITH free AS (
+        SELECT most.fanned_out, most.runs - (
+            SELECT count(*) FROM job_run
+            WHERE state = 'running' AND fanned_out = most.fanned_out AND NOT EXISTS (
+                SELECT 1 FROM approval WHERE approval.turn_id = job_run.turn_id AND approval.state = 'pending')) AS runs
+        FROM (VALUES (false, CAST(:targets AS bigint)), (true, CAST(:fanned_out AS bigint))) AS most (fanned_out, runs)
+    ), chosen AS (
+        SELECT next.id FROM free, LATERAL (
+            SELECT id FROM job_run WHERE state = 'queued' AND fanned_out = free.fanned_out
+            ORDER BY due_at, id LIMIT greatest(0, free.runs)) AS next
+        UNION ALL SELECT id FROM job_run WHERE state = 'running' AND turn_id IS NULL
+            AND started_at < now() - interval '{STRANDED_AFTER} seconds'
+    )
+    UPDATE job_run SET state = 'running', started_at = now()
+    FROM chosen, job
+    WHERE job_run.id = chosen.id AND job_run.state IN ('queued', 'running') AND turn_id IS NULL
+        AND job.id = job_run.job_id
+    RETURNING job_run.id, job_run.due_at, job_run.target, job_run.place, job_run.thread_id, job.agent, job.name,
+        job.kind, job.prompt, job.model"""
+
+THREADS = "SELECT id, adapter, team, key, channel FROM thread WHERE id = ANY(:ids)"
+
+FAIL = f"""
+    WITH failed AS (
+        UPDATE job_run SET state = 'failed', error = :error, ended_at = now()
+        WHERE id = :run AND state = 'running' AND turn_id IS NULL RETURNING id
+    ), noted AS ({insert_events("failed")})
+    SELECT id FROM failed"""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What is needed to start runs."""
+
+    db: Database
+    wakes: Wakes
+    adapters: Mapping[str, Adapter]
+    limits: Jobs
+
+
+def admit(at: Admission) -> int:
+    """Make turns of queued runs, as many as there is room for, and wake their threads. How many they are."""
+    found = at.db.one(ANYTHING)
+    if found is None or not found.found:
+        return 0
+    claimed = sorted(at.db.carried_out(lambda connection: claim(connection, at.limits)), key=lambda run: run.due_at)
+    threads = {row.id: row for row in threads_of(at.db, claimed)}
+    return sum(started(at, run, threads.get(run.thread_id)) for run in claimed)
+
+
+def claim(connection: Connection, limits: Jobs) -> list[Row[Any]]:
+    connection.execute(compiled(ONE_AT_A_TIME))
+    most = {"targets": limits.max_concurrent_targets, "fanned_out": limits.max_concurrent}
+    return list(connection.execute(compiled(CLAIM), most))
+
+
+def threads_of(db: Database, runs: list[Row[Any]]) -> list[Row[Any]]:
+    ids = [run.thread_id for run in runs if run.thread_id]
+    return db.rows(THREADS, ids=ids) if ids else []
+
+
+def started(at: Admission, run: Row[Any], thread: Row[Any] | None) -> bool:
+    try:
+        return start(at, run, thread)
+    except HeyfleetError:
+        raise
+    except Exception as error:
+        # A defect in an adapter, or a row that Postgres refuses: it would be so each time, and hold the others up.
+        log.exception("job_run_not_started", job=run.name, target=run.target)
+        fail(at.db, run, f"an internal error: {type(error).__name__}")
+        return False
+
+
+def start(at: Admission, run: Row[Any], thread: Row[Any] | None) -> bool:
+    """Make the run's turn; where there is nobody to make it for, the run fails."""
+    name = thread.adapter if thread else run.place["adapter"]
+    adapter = at.adapters.get(name)
+    place = place_of(adapter, run, thread) if adapter else None
+    if place is None:
+        why = f"the adapter {name} can't be spoken to first" if adapter else f"no adapter is named {name} any more"
+        fail(at.db, run, why)
+        return False
+    inbound = Inbound(
+        agent=run.agent,
+        adapter=name,
+        key=place.key,
+        channel=place.channel,
+        actor=f"job:{run.name}",
+        text=run.prompt,
+        event_key=str(run.id),
+        team=place.team,
+        reply=place.reply,
+    )
+    job = {"run": str(run.id), "name": run.name, "kind": run.kind, "model": run.model}
+    accepted = accept_run(at.db, inbound, run.id, job)
+    if accepted is not None:
+        at.wakes.thread(accepted.thread_id)
+    return accepted is not None
+
+
+def place_of(adapter: Adapter, run: Row[Any], thread: Row[Any] | None) -> Place | None:
+    if thread is not None:
+        return Place(thread.key, thread.channel, thread.team)
+    return adapter.place(run.place["kind"], run.place["name"])
+
+
+def fail(db: Database, run: Row[Any], why: str) -> None:
+    log.warning("job_run_failed", job=run.name, target=run.target, error=why)
+    noted = event("job_run_failed", trace=run.id.hex, agent=run.agent, job=run.name, target=run.target, error=why)
+    db.rows(FAIL, run=run.id, error=why, events=encoded([noted]))

@@ -1,0 +1,163 @@
+"""At start and after an edit: the jobs of the configuration into rows. What is gone from there is paused, not deleted;
+what was set by hand stays, unless the configuration says otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from app.audit import event
+from app.clock import uuid7
+from app.closing import note
+from app.config.jobs import JobSpec
+from app.db import Database, compiled
+from app.jobs.deciding import Due, passed
+from app.jobs.records import drop_queued, record
+from app.jsonb import dumps
+from app.states import JobState
+from app.timetable import timetable
+
+CONFIG = "config"
+"""Who paused a job that the configuration pauses, or has no more."""
+
+# The rows stay locked until the end: whoever fires meanwhile waits, and then finds the new revision.
+STORED = "SELECT *, now() AS now FROM job FOR NO KEY UPDATE"
+
+FIELDS = ("kind", "schedule", "targets", "scope", "idle", "prompt", "model", "max_catch_up")
+JSON = ("schedule", "targets", "scope")
+COLUMNS = (*FIELDS, "anchor", "state", "paused_by", "next_at")
+VALUES = [f"CAST(:{name} AS jsonb)" if name in JSON else f":{name}" for name in COLUMNS]
+
+INSERT = f"""
+    INSERT INTO job (id, agent, name, {", ".join(COLUMNS)}) VALUES (:id, :agent, :name, {", ".join(VALUES)})
+    ON CONFLICT (agent, name) DO NOTHING RETURNING id"""
+
+UPDATE = f"""
+    UPDATE job SET revision = revision + 1, gone_at = NULL,
+        {", ".join(f"{name} = {value}" for name, value in zip(COLUMNS, VALUES, strict=True))}
+    WHERE id = :id"""
+
+GONE = """
+    UPDATE job SET gone_at = now(), revision = revision + 1, state = 'paused',
+        paused_by = CASE WHEN state = 'active' THEN :config ELSE paused_by END
+    WHERE id = :id"""
+
+NOW = "SELECT now() AS now"
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What was done, by the jobs' names."""
+
+    new: list[str]
+    changed: list[str]
+    gone: list[str]
+    never: list[str]
+    """New or changed ones whose only time has passed."""
+
+
+def install(db: Database, specs: Sequence[JobSpec]) -> Installed:
+    """Make the stored jobs those of the configuration, in one transaction. May be repeated."""
+    return db.carried_out(lambda connection: installed(connection, specs))
+
+
+def installed(connection: Connection, specs: Sequence[JobSpec]) -> Installed:
+    now: datetime = connection.execute(compiled(NOW)).scalar_one()
+    stored = {(row.agent, row.name): row for row in connection.execute(compiled(STORED))}
+    done = Installed([], [], [], [])
+    wanted = {(spec.agent, spec.name): spec for spec in specs}
+    for key, spec in wanted.items():
+        row = stored.get(key)
+        after = new_row(spec, now) if row is None else changed_row(connection, row, spec, now)
+        if after is None:
+            continue
+        written = {**after, **{name: None if after[name] is None else dumps(after[name]) for name in JSON}}
+        if row is None and connection.execute(compiled(INSERT), written).first() is None:
+            continue  # another process installs the same jobs right now
+        if row is not None:
+            connection.execute(compiled(UPDATE), written)
+        (done.new if row is None else done.changed).append(spec.name)
+        told(connection, "job_installed" if row is None else "job_changed", spec.agent, spec.name)
+        if after["next_at"] is None:
+            done.never.append(spec.name)
+    for key, row in stored.items():
+        if key not in wanted and row.gone_at is None:
+            take_out(connection, row)
+            done.gone.append(row.name)
+    return done
+
+
+def new_row(spec: JobSpec, now: datetime) -> dict[str, Any]:
+    paused = spec.state == JobState.PAUSED
+    return {
+        "id": uuid7(),
+        "agent": spec.agent,
+        "name": spec.name,
+        **fields_of(spec),
+        "anchor": now,
+        "state": JobState.PAUSED.value if paused else JobState.ACTIVE.value,
+        "paused_by": CONFIG if paused else None,
+        "next_at": timetable(spec.schedule, now).after(now),
+    }
+
+
+def changed_row(connection: Connection, row: Row[Any], spec: JobSpec, now: datetime) -> dict[str, Any] | None:
+    """The row as it is to be; None where it is so already. Due times that come to nothing are recorded."""
+    state, paused_by = state_of(row, spec)
+    rescheduled = row.schedule != dict(spec.schedule)
+    resumed = row.state == JobState.PAUSED and state == JobState.ACTIVE
+    anchor, next_at = row.anchor, row.next_at
+    if (rescheduled or resumed) and next_at is not None:
+        why = f"paused by {row.paused_by}" if row.state == JobState.PAUSED else "its schedule was changed"
+        record(connection, row.id, passed(Due(row.schedule, anchor, next_at, row.max_catch_up), now, why))
+    if rescheduled:
+        anchor = now
+    if rescheduled or resumed:
+        next_at = timetable(spec.schedule, anchor).after(now)
+    fields = fields_of(spec)
+    same = {name: getattr(row, name) for name in FIELDS} == fields
+    if same and row.gone_at is None and (row.state, row.paused_by) == (state, paused_by):
+        return None
+    if state == JobState.PAUSED and row.state == JobState.ACTIVE:
+        drop_queued(connection, row.id, "paused by the configuration")
+    more = {"anchor": anchor, "state": state.value, "paused_by": paused_by, "next_at": next_at}
+    return {"id": row.id, "agent": row.agent, "name": row.name, **fields, **more}
+
+
+def state_of(row: Row[Any], spec: JobSpec) -> tuple[JobState, str | None]:
+    """The state that a stored job gets, and who paused it."""
+    if spec.state == JobState.ACTIVE:
+        return JobState.ACTIVE, None
+    if spec.state == JobState.PAUSED:
+        return JobState.PAUSED, CONFIG
+    by_hand = row.state == JobState.PAUSED and row.paused_by != CONFIG
+    return (JobState.PAUSED, row.paused_by) if by_hand else (JobState.ACTIVE, None)
+
+
+def fields_of(spec: JobSpec) -> dict[str, Any]:
+    return {
+        "kind": spec.kind,
+        "schedule": dict(spec.schedule),
+        "targets": None if spec.targets is None else [dict(target) for target in spec.targets],
+        "scope": None if spec.scope is None else dict(spec.scope),
+        "idle": spec.idle,
+        "prompt": spec.prompt,
+        "model": spec.model,
+        "max_catch_up": spec.max_catch_up,
+    }
+
+
+def take_out(connection: Connection, row: Row[Any]) -> None:
+    connection.execute(compiled(GONE), {"id": row.id, "config": CONFIG})
+    drop_queued(connection, row.id, "the job is gone from the configuration")
+    told(connection, "job_gone", row.agent, row.name)
+
+
+def told(connection: Connection, kind: str, agent: str, name: str, **data: Any) -> None:
+    """An event about a job, which has a trace of its own."""
+    facts: Mapping[str, Any] = {"agent": agent, "job": name, **data}
+    note(connection, [event(kind, trace=uuid7().hex, **facts)])

@@ -1,0 +1,290 @@
+"""Firing: one transaction makes the runs, moves the cursor and records what became of each due time, once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from multiprocessing.synchronize import Barrier
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from app.db import Database
+from app.jobs import firing
+from app.jobs.firing import fan_out, fire_targets, soonest
+from app.jsonb import dumps
+from tests.db.processes import Processes, together
+from tests.db.rows import rows, value
+from tests.db.schedules import HOUR, installed, job_of, outcomes, over, pass_time, runs, spec
+from tests.db.stations import Worker, say
+
+Make = Callable[..., Any]
+BUSY = "each target still had a run of it, or was active"
+
+
+def test_nothing_is_fired_before_its_time(db: Database) -> None:
+    installed(db, spec(), spec("threads", scope=over()))
+    assert fire_targets(db) == fan_out(db) == 0
+    assert runs(db) == []
+    left = soonest(db)
+    assert left is not None
+    assert HOUR - 60 < left <= HOUR
+
+
+def test_a_due_job_fires_once_at_each_target_and_its_cursor_moves_on(db: Database) -> None:
+    installed(db, spec(at=("ops", "dev")))
+    pass_time(db, HOUR)
+    assert fire_targets(db) == 2
+    assert runs(db) == [("note:dev", "queued"), ("note:ops", "queued")]
+    assert outcomes(db) == [("ran", 1, 2, 0, None)]
+    assert value(db, "SELECT next_at > now() FROM job") is True
+    assert fire_targets(db) == 0
+    (told,) = rows(db, "SELECT kind, data ->> 'job', data ->> 'runs' FROM event WHERE kind = 'job_ran'")
+    assert told == ("job_ran", "round", "2")
+
+
+def test_late_and_missed_due_times_are_recorded_with_their_reason(db: Database) -> None:
+    installed(db, spec())
+    pass_time(db, 3.5 * HOUR)
+    assert fire_targets(db) == 1
+    assert outcomes(db) == [
+        ("skipped", 2, 0, 0, "missed by 2h 30m; the one after them was run instead"),
+        ("late", 1, 1, 0, "30m 0s late"),
+    ]
+    kinds = rows(db, "SELECT kind FROM event WHERE kind LIKE 'job_%' AND kind <> 'job_installed' ORDER BY kind")
+    assert kinds == [("job_late",), ("job_skipped",)]
+
+
+@pytest.mark.parametrize(("mode", "fired"), [("0", 0), ("1", 1), ("all", 3)])
+def test_what_was_missed_is_made_up_for_as_the_job_says(db: Database, mode: str, fired: int) -> None:
+    installed(db, spec(max_catch_up=mode), spec("threads", scope=over(), max_catch_up=mode))
+    say(db)
+    pass_time(db, 3.5 * HOUR)
+    assert fire_targets(db) == fired
+    assert fan_out(db) == fired
+    assert value(db, "SELECT sum(due_times) FROM occurrence") == 2 * 3
+
+
+def test_a_target_whose_last_run_has_not_ended_is_skipped(db: Database) -> None:
+    installed(db, spec(at=("ops", "dev")))
+    pass_time(db, HOUR)
+    fire_targets(db)
+    db.rows("UPDATE job_run SET state = 'skipped' WHERE target = 'note:dev'")
+    pass_time(db, HOUR)
+    assert fire_targets(db) == 1
+    skipped = "SELECT target, error, ended_at IS NOT NULL FROM job_run WHERE error IS NOT NULL"
+    assert rows(db, skipped) == [("note:ops", BUSY, True)]
+    pass_time(db, HOUR)
+    assert fire_targets(db) == 0
+    assert [found[:4] for found in outcomes(db)] == [("ran", 1, 2, 0), ("ran", 1, 1, 1), ("skipped", 1, 0, 2)]
+
+
+def test_a_paused_job_is_not_fired(db: Database) -> None:
+    installed(db, spec(state="paused"), spec("threads", scope=over(), state="paused"))
+    say(db)
+    pass_time(db, 2 * HOUR)
+    assert fire_targets(db) == fan_out(db) == 0
+
+
+# --- once
+
+
+def fire_when_told(barrier: Barrier, database_url: str) -> int:
+    db = Database(database_url, name="beat", pool_size=2)
+    barrier.wait()
+    try:
+        return fire_targets(db) + fan_out(db)
+    finally:
+        db.close()
+
+
+def test_many_that_all_believe_to_lead_fire_each_job_once(db: Database, database_url: str) -> None:
+    for thread in ("a", "b", "c"):
+        say(db, thread=thread)
+    targeted = [spec(f"job-{number}", at=("ops", "dev")) for number in range(30)]
+    scoped = [spec(f"threads-{number}", scope=over()) for number in range(5)]
+    installed(db, *targeted, *scoped)
+    pass_time(db, HOUR)
+    made = together(fire_when_told, *[(database_url,)] * 6)
+    assert sum(made) == 30 * 2 + 5 * 3
+    twice = "SELECT job_id, due_at, target FROM job_run GROUP BY 1, 2, 3 HAVING count(*) > 1"
+    assert rows(db, twice) == []
+    assert value(db, "SELECT count(*) FROM job_run") == sum(made)
+    assert value(db, "SELECT count(*) FROM occurrence") == 35
+    assert value(db, "SELECT count(*) FROM event WHERE kind = 'job_ran'") == 35
+
+
+def test_who_decided_before_another_fired_writes_nothing(db: Database) -> None:
+    """As a leader does that stood still between its look and its write."""
+    installed(db, spec(), spec("threads", scope=over()))
+    say(db)
+    pass_time(db, HOUR)
+    stale = firing.all_decided(db.rows(firing.DUE_TARGETS, most=9))
+    stale_scope = firing.all_decided(db.rows(firing.DUE_SCOPE, most=9))
+    fire_targets(db)
+    fan_out(db)
+    before = rows(db, "SELECT * FROM job_run"), rows(db, "SELECT * FROM occurrence"), rows(db, "SELECT * FROM job")
+    found = [run for row, decision in stale for run in firing.runs_of(row, decision)]
+    assert db.rows(firing.FIRE, firing.parameters(stale), runs=dumps(found)) == []
+    more = {"agent": "default", "stacks": True, "idle": None, "filters": firing.filters_of(over())}
+    assert db.rows(firing.FAN_OUT, firing.parameters(stale_scope), **more) == []
+    assert before == (
+        rows(db, "SELECT * FROM job_run"),
+        rows(db, "SELECT * FROM occurrence"),
+        rows(db, "SELECT * FROM job"),
+    )
+
+
+@pytest.mark.parametrize("mode", ["1", "all"])
+def test_a_cursor_that_came_back_fires_nothing_that_has_its_run(db: Database, mode: str) -> None:
+    """Whatever moves a cursor back (a clock, a restored row, a defect): the unique key of the runs is the promise."""
+    installed(db, spec(max_catch_up=mode), spec("threads", scope=over(), max_catch_up=mode))
+    say(db)
+    pass_time(db, HOUR)
+    cursors = rows(db, "SELECT id, next_at FROM job")
+    fire_targets(db)
+    fan_out(db)
+    db.rows("UPDATE job_run SET state = 'skipped'")
+    for job, next_at in cursors:
+        db.rows("UPDATE job SET next_at = :next_at WHERE id = :job", job=job, next_at=next_at)
+    assert fire_targets(db) == fan_out(db) == 0
+    assert value(db, "SELECT count(*) FROM job_run") == 2
+    assert value(db, "SELECT count(*) FROM occurrence") == 2
+
+
+def test_a_job_that_was_changed_between_look_and_write_is_not_fired_as_it_was(db: Database) -> None:
+    installed(db, spec())
+    pass_time(db, HOUR)
+    stale = firing.all_decided(db.rows(firing.DUE_TARGETS, most=9))
+    installed(db, spec(prompt="something else"))
+    found = [run for row, decision in stale for run in firing.runs_of(row, decision)]
+    assert db.rows(firing.FIRE, firing.parameters(stale), runs=dumps(found)) == []
+    assert fire_targets(db) == 1
+
+
+def fire_and_die(barrier: Barrier, database_url: str, nth: int, after: bool) -> None:
+    """Fire, but end without a word at the nth statement."""
+    db = Database(database_url, name="beat", pool_size=2)
+    seen = 0
+
+    def count(*_: Any) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == nth:
+            os._exit(9)
+
+    event.listen(db.engine, "after_cursor_execute" if after else "before_cursor_execute", count)
+    barrier.wait()
+    fire_targets(db)
+    fan_out(db)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("nth", [1, 2, 3, 4, 5])
+def test_whoever_dies_while_it_fires_leaves_all_or_nothing(
+    db: Database, database_url: str, nth: int, after: bool
+) -> None:
+    """Statements 1 and 3 look, 2 and 5 fire (4 sets the fan-out's time limit)."""
+    installed(db, spec(at=("ops", "dev")), spec("threads", scope=over()))
+    say(db)
+    pass_time(db, HOUR)
+    processes = Processes(fire_and_die, [(database_url, nth, after)])
+    for process in processes.started:
+        process.join(30)
+        assert process.exitcode == 9
+    for name, targets in (("round", 2), ("threads", 1)):
+        job = job_of(db, name)
+        made = value(db, "SELECT count(*) FROM job_run WHERE job_id = :job", job=job)
+        noted = value(db, "SELECT count(*) FROM occurrence WHERE job_id = :job", job=job)
+        moved = value(db, "SELECT next_at > now() FROM job WHERE id = :job", job=job)
+        assert (made, noted, moved) in [(0, 0, False), (targets, 1, True)]
+    fire_targets(db)
+    fan_out(db)
+    assert value(db, "SELECT count(*) FROM job_run") == 3
+    assert value(db, "SELECT count(*) FROM occurrence") == 2
+
+
+def test_a_job_that_can_t_be_decided_about_holds_no_other_up(db: Database) -> None:
+    installed(db, spec("broken"), spec())
+    pass_time(db, HOUR)
+    db.rows("""UPDATE job SET schedule = '{"cron": "* * * * *", "timezone": "No/Where"}' WHERE name = 'broken'""")
+    assert fire_targets(db) == 1
+    assert runs(db) == [("note:ops", "queued")]
+
+
+# --- heartbeats over threads
+
+
+@pytest.mark.parametrize(
+    ("filters", "wanted"),
+    [
+        ({}, {"a", "b", "c"}),
+        ({"teams": ["T1"]}, {"b"}),
+        ({"channels": ["C1", "C2"]}, {"a", "b"}),
+        ({"users": ["ada"]}, {"a", "c"}),
+        ({"users": ["ada"], "channels": ["C2"]}, set()),
+        ({"users": []}, set()),
+    ],
+)
+def test_a_heartbeat_goes_through_the_threads_that_match(db: Database, filters: Any, wanted: set[str]) -> None:
+    say(db, thread="a", channel="C1")
+    say(db, thread="b", channel="C2", team="T1", actor="bob")
+    say(db, thread="c", channel="C3")
+    say(db, thread="c", channel="C3", actor="bob")
+    say(db, thread="other adapter", adapter="other")
+    say(db, thread="other agent", agent="second")
+    installed(db, spec(scope=over(**filters)))
+    pass_time(db, HOUR)
+    assert fan_out(db) == len(wanted)
+    keys = {key for (key,) in rows(db, "SELECT key FROM job_run JOIN thread ON thread.id = thread_id")}
+    assert keys == wanted
+    assert all(fanned_out for (fanned_out,) in rows(db, "SELECT fanned_out FROM job_run"))
+
+
+def test_threads_in_which_somebody_is_active_are_passed_over(db: Database, worker: Make) -> None:
+    w: Worker = worker()
+    for thread in ("idle", "active", "at work"):
+        accepted = w.say(thread=thread)
+        if thread != "at work":
+            w.advance(accepted.thread_id)
+    db.rows("UPDATE thread SET last_asked_at = now() - interval '9 hours' WHERE key <> 'active'")
+    installed(db, spec(scope=over(), idle=8 * HOUR))
+    pass_time(db, HOUR)
+    assert fan_out(db) == 1
+    assert runs(db) == [("note:idle", "queued")]
+    assert outcomes(db) == [("ran", 1, 1, 2, None)]
+
+
+def test_what_a_heartbeat_itself_does_is_no_activity(db: Database, worker: Make) -> None:
+    w: Worker = worker()
+    w.advance(w.say(thread="t").thread_id)
+    db.rows("UPDATE thread SET last_asked_at = now() - interval '9 hours'")
+    installed(db, spec(scope=over(), idle=8 * HOUR))
+    for _ in range(2):
+        pass_time(db, HOUR)
+        assert fan_out(db) == 1
+        w.admit()
+        w.advance(value(db, "SELECT id FROM thread"))
+    w.advance(w.say(thread="t").thread_id)
+    pass_time(db, HOUR)
+    assert fan_out(db) == 0
+    assert outcomes(db)[-1] == ("skipped", 1, 0, 1, BUSY)
+
+
+def test_a_thread_whose_last_run_has_not_ended_is_passed_over(db: Database) -> None:
+    say(db, thread="a")
+    installed(db, spec(scope=over()))
+    pass_time(db, HOUR)
+    fan_out(db)
+    say(db, thread="b")
+    pass_time(db, HOUR)
+    assert fan_out(db) == 1
+    assert runs(db) == [("note:a", "queued"), ("note:b", "queued")]
+
+
+def test_a_heartbeat_that_finds_no_thread_says_so(db: Database) -> None:
+    installed(db, spec(scope=over()))
+    pass_time(db, HOUR)
+    assert fan_out(db) == 0
+    assert outcomes(db) == [("skipped", 1, 0, 0, "there was no target")]

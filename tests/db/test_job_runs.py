@@ -1,0 +1,265 @@
+"""Runs: turns like others, as many at once as are allowed, and each ended with its turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from multiprocessing.synchronize import Barrier
+from typing import Any
+
+import pytest
+
+from app.approvals import pending
+from app.config.jobs import Jobs
+from app.control.desk import Order, answer
+from app.db import Database
+from app.errors import Permanent, Refused
+from app.inbox import accept
+from app.jobs.admitting import Admission, admit, claim, start
+from app.jobs.firing import fan_out, fire_targets
+from app.policy.people import Person
+from app.queue import Wakes
+from tests.db.doubles import NoteAdapter, ScriptedModel, bash
+from tests.db.processes import together
+from tests.db.rows import assert_settled, pump, rows, value
+from tests.db.schedules import HOUR, installed, outcomes, over, pass_time, runs, spec
+from tests.db.stations import Runner, Worker, inbound
+
+Make = Callable[..., Any]
+
+
+class ThreadAdapter(NoteAdapter):
+    """Replies go to the thread itself, as the local adapter's do."""
+
+    def address(self, reply: Mapping[str, Any], thread_key: str) -> str | None:
+        return thread_key
+
+
+def due(db: Database, *specs: Any) -> None:
+    installed(db, *specs)
+    pass_time(db, HOUR)
+    fire_targets(db)
+    fan_out(db)
+
+
+def said(w: Worker) -> list[Any]:
+    return [sent.body["text"] for sent in w.adapter.sends]
+
+
+# --- turns like others
+
+
+def test_a_run_is_a_turn_on_its_target_s_thread(worker: Make, db: Database) -> None:
+    w: Worker = worker()
+    w.advance(w.say("hello", thread="ops").thread_id)
+    due(db, spec(model="other/model"))
+    assert w.admit() == 1
+    assert runs(db, "state, started_at IS NOT NULL, turn_id IS NOT NULL") == [("running", True, True)]
+    pump(w)
+    assert said(w) == ["re: hello", "re: do round"]
+    prompt = w.model.prompts[1]
+    assert len(prompt.transcript) == 2, "the same history"
+    assert "The job round started this by its schedule" in prompt.system
+    assert "sender" not in prompt.system
+    assert w.models_named[-2:] == [None, "other/model"] or w.models_named[-1] == "other/model"
+    assert runs(db, "state, error, ended_at IS NOT NULL") == [("done", None, True)]
+    turn = rows(db, "SELECT actor, job ->> 'name', job ->> 'kind', job ->> 'run' FROM turn WHERE job IS NOT NULL")
+    assert turn == [("job:round", "round", "cron", str(value(db, "SELECT id FROM job_run")))]
+    receipt = "SELECT count(*) FROM receipt JOIN job_run ON event_key = CAST(job_run.id AS text)"
+    assert value(db, receipt) == 1
+    assert_settled(db)
+
+
+def test_silence_is_recorded_and_not_delivered(worker: Make, db: Database) -> None:
+    w: Worker = worker(model=ScriptedModel(" [SILENT]\n", "I said: [SILENT]"))
+    due(db, spec(at=("ops", "dev")))
+    w.admit()
+    pump(w)
+    assert said(w) == ["I said: [SILENT]"]
+    assert rows(db, "SELECT DISTINCT state FROM job_run") == [("done",)]
+    assert value(db, "SELECT count(*) FROM message WHERE text = '[SILENT]' AND direction = 'out'") == 1
+    assert_settled(db)
+
+
+def test_a_person_who_says_silent_things_is_answered(worker: Make, db: Database) -> None:
+    w: Worker = worker(model=ScriptedModel("[SILENT]"))
+    w.say(thread="ops")
+    pump(w)
+    assert said(w) == ["[SILENT]"]
+
+
+def test_whoever_writes_while_a_job_s_turn_runs_gets_an_answer(worker: Make, runner: Make, db: Database) -> None:
+    w: Worker = worker(model=ScriptedModel([bash()], "[SILENT]"), adapter=ThreadAdapter())
+    due(db, spec())
+    w.admit()
+    w.advance(value(db, "SELECT id FROM thread"))
+    w.say("and me?", thread="ops")
+    pump(w, runner())
+    assert said(w) == ["(no answer)"], "nothing for the job, an answer for the person"
+    assert_settled(db)
+
+
+def test_a_job_is_not_mixed_into_what_people_ask(worker: Make, runner: Make, db: Database) -> None:
+    w: Worker = worker(model=ScriptedModel([bash()], "yours", "the job's"))
+    w.advance(w.say("hello", thread="ops").thread_id)
+    due(db, spec())
+    w.admit()
+    pump(w, runner())
+    assert said(w) == ["yours", "the job's"]
+    assert runs(db, "state") == [("done",)]
+    assert_settled(db)
+
+
+def test_a_failed_turn_is_a_failed_run_and_said_where_somebody_counts_on_it(worker: Make, db: Database) -> None:
+    w: Worker = worker(model=ScriptedModel(rule=Permanent("no such model")), adapter=ThreadAdapter())
+    w.say("hello", thread="t")
+    pump(w)
+    due(db, spec(), spec("threads", scope=over()))
+    w.admit()
+    pump(w)
+    assert sorted(sent.address for sent in w.adapter.sends) == ["ops", "t"], "the cron job, and the person"
+    assert runs(db, "state, error") == [("failed", "no such model ")] * 2
+    assert_settled(db)
+
+
+def test_a_cancelled_turn_is_a_failed_run(worker: Make, runner: Make, db: Database) -> None:
+    w: Worker = worker(model=ScriptedModel([bash()]), adapter=ThreadAdapter())
+    due(db, spec(at=("queued", "waiting")))
+    w.admit()
+    w.advance(value(db, "SELECT id FROM thread WHERE key = 'waiting'"))
+    for (turn,) in rows(db, "SELECT id FROM turn"):
+        w.cancel(turn)
+    pump(w, runner())
+    assert runs(db, "state, error") == [("failed", "cancelled by eve")] * 2
+    assert said(w) == ["Cancelled by eve."] * 2
+    assert_settled(db)
+
+
+def test_a_run_on_a_thread_that_waits_for_people_is_skipped(worker: Make, runner: Make, db: Database) -> None:
+    w: Worker = worker(model=ScriptedModel([bash("rm -rf x")], "done"))
+    w.advance(w.say("hello", thread="ops").thread_id)
+    due(db, spec())
+    w.admit()
+    pump(w)
+    why = "an earlier turn of its thread waits for an approval"
+    assert runs(db, "state, error") == [("skipped", why)]
+    assert len(said(w)) == 1, "the card, and nothing about the job"
+    (asked,) = pending(db)
+    answer(w.desk, Order(Person("eve"), "note", "note"), asked.code, "approve")
+    pump(w, runner())
+    assert said(w)[-1] == "done"
+    assert_settled(db)
+
+
+def test_a_run_may_ask_for_approvals(worker: Make, runner: Make, db: Database) -> None:
+    w: Worker = worker(model=ScriptedModel([bash("rm -rf x")], "done"))
+    r: Runner = runner()
+    due(db, spec())
+    w.admit()
+    pump(w, r)
+    (asked,) = pending(db)
+    assert asked.requester == "job:round"
+    answer(w.desk, Order(Person("eve"), "note", "note"), asked.code, "approve")
+    pump(w, r)
+    assert said(w)[-1] == "done"
+    assert runs(db, "state") == [("done",)]
+    assert_settled(db)
+
+
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ({"adapter": "note", "kind": "user", "name": "ada"}, "the adapter note can't be spoken to first"),
+        ({"adapter": "old", "kind": "channel", "name": "ops"}, "no adapter is named old any more"),
+    ],
+)
+def test_a_target_that_can_t_be_reached_fails_its_run(worker: Make, db: Database, place: Any, why: str) -> None:
+    w: Worker = worker()
+    due(db, spec(targets=(place,)))
+    assert w.admit() == 0
+    assert runs(db, "state, error") == [("failed", why)]
+    assert value(db, "SELECT data ->> 'error' FROM event WHERE kind = 'job_run_failed'") == why
+    assert_settled(db)
+
+
+# --- as many at once as are allowed
+
+
+def test_heartbeats_over_threads_share_few_places_and_the_oldest_go_first(worker: Make, db: Database) -> None:
+    w: Worker = worker(jobs={"max_concurrent": 2, "max_concurrent_targets": 3})
+    for number in range(4):
+        w.advance(w.say(thread=f"t{number}").thread_id)
+    due(db, spec("old", scope=over()))
+    due(db, spec("old", scope=over()), spec("new", scope=over()), spec(at=tuple("abcde")))
+    assert w.admit() == 5
+    running = "SELECT job.name, count(*) FROM job_run JOIN job ON job.id = job_id WHERE job_run.state = 'running'"
+    assert dict(rows(db, f"{running} GROUP BY 1")) == {"old": 2, "round": 3}
+    assert w.admit() == 0
+    pump(w)
+    # Each turn's end makes room for the next.
+    assert rows(db, "SELECT DISTINCT state FROM job_run") == [("done",)]
+    begun = rows(db, "SELECT job.name FROM job_run JOIN job ON job.id = job_id WHERE fanned_out ORDER BY started_at")
+    assert begun == [("old",)] * 4 + [("new",)] * 4
+    assert_settled(db)
+
+
+def test_a_run_that_waits_for_people_leaves_its_place_to_another(worker: Make, runner: Make, db: Database) -> None:
+    w: Worker = worker(model=ScriptedModel([bash("rm -rf x")]), jobs={"max_concurrent_targets": 1})
+    due(db, spec(at=("ops",)), spec("second", at=("dev",)))
+    assert w.admit() == 1
+    w.advance(value(db, "SELECT thread_id FROM turn"))
+    assert w.admit() == 0, "the end of the lane's work has started the other"
+    assert value(db, "SELECT count(*) FROM job_run WHERE state = 'running'") == 2
+
+
+def admit_when_told(barrier: Barrier, database_url: str, redis_url: str, most: int) -> int:
+    db, wakes = Database(database_url, name="beat", pool_size=2), Wakes(redis_url)
+    barrier.wait()
+    try:
+        return admit(Admission(db, wakes, {"note": NoteAdapter()}, Jobs(max_concurrent_targets=most)))
+    finally:
+        wakes.close()
+        db.close()
+
+
+def test_many_at_once_start_no_more_than_are_allowed_and_none_twice(
+    db: Database, database_url: str, redis_url: str
+) -> None:
+    due(db, spec(at=tuple(f"c{number}" for number in range(40))))
+    started = together(admit_when_told, *[(database_url, redis_url, 25)] * 6)
+    assert sum(started) == 25
+    assert value(db, "SELECT count(*) FROM job_run WHERE state = 'running' AND turn_id IS NOT NULL") == 25
+    assert value(db, "SELECT count(*) FROM turn") == 25
+
+
+def test_a_run_whose_process_died_before_its_turn_was_made_is_taken_up(worker: Make, db: Database) -> None:
+    w: Worker = worker(jobs={"max_concurrent_targets": 1})
+    due(db, spec())
+    assert len(db.carried_out(lambda connection: claim(connection, Jobs()))) == 1
+    assert w.admit() == 0, "whoever claimed it may be at it"
+    db.rows("UPDATE job_run SET started_at = now() - interval '6 seconds'")
+    assert w.admit() == 1
+    pump(w)
+    assert runs(db, "state") == [("done",)]
+    assert value(db, "SELECT count(*) FROM turn") == 1
+
+
+def test_a_claimed_run_gets_one_turn_however_many_are_at_it(worker: Make, db: Database) -> None:
+    w: Worker = worker()
+    due(db, spec())
+    claimed = db.carried_out(lambda connection: claim(connection, Jobs()))
+    at = Admission(w.db, w.wakes, w.services.adapters, Jobs())
+    assert [start(at, run, None) for run in claimed * 3] == [True, False, False]
+    assert value(db, "SELECT count(*) FROM turn") == 1
+    assert value(db, "SELECT open_turns FROM thread") == 1
+
+
+def test_a_busy_thread_that_rejects_people_takes_jobs(worker: Make, db: Database) -> None:
+    w: Worker = worker(task={"busy": "reject"})
+    w.say(thread="ops")
+    due(db, spec())
+    assert w.admit() == 1
+    with pytest.raises(Refused, match="busy"):
+        accept(w.db, inbound(thread="ops"), reject_busy=True)
+    pump(w)
+    assert runs(db, "state") == [("done",)]
+    assert outcomes(db) == [("ran", 1, 1, 0, None)]
