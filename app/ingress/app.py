@@ -29,13 +29,12 @@ def create_app(core: Core) -> Flask:
     settings = core.settings
     # Not the library's own, which all apps of a process would share.
     collectors = CollectorRegistry()
-    collectors.register(Fleet(core.db))
+    client = redis.Redis.from_url(core.redis_url, socket_timeout=0.5, socket_connect_timeout=0.5)
+    collectors.register(Fleet(core.db, client))
     app.extensions["heyfleet"] = core
     app.extensions["heyfleet_waiting"] = Waiting(core.db, most=settings.http.threads // 2)
     app.extensions["heyfleet_metrics"] = collectors
-    app.extensions["heyfleet_redis"] = redis.Redis.from_url(
-        core.redis_url, socket_timeout=0.5, socket_connect_timeout=0.5
-    )
+    app.extensions["heyfleet_redis"] = client
     app.extensions["heyfleet_secrets"] = {
         adapter.name: webhook_secrets(settings, adapter)
         for adapter in settings.adapters

@@ -1,5 +1,5 @@
 """R7: the process is killed right before and right after each commit of a turn with a tool call, one by one; also of a
-turn that waits for an approval, from the question to the end."""
+turn that waits for an approval, from the question to the end; and the beat that leads, at each commit of a firing."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.e2e.commit_proxy import CommitProxy, Plan
+from tests.e2e.due_times import TURNS, TWICE, local_job
 from tests.e2e.fleet import SECRET, Fleet, Process, wait_until
 from tests.fakes.receiver import Receiver, receiving
 
@@ -110,6 +111,25 @@ class Rig:
         kinds = "SELECT count(*) FROM event WHERE turn_id = :run AND kind = :kind"
         assert self.fleet.sql(kinds, run=run, kind=f"approval_{wanted}") == [(1,)]
 
+    def one_firing(self, name: str) -> None:
+        """A job with a target and a heartbeat over threads become due; each must fire once whatever happened."""
+        with self.fleet.db.transaction() as connection:
+            due = connection.exec_driver_sql(
+                "UPDATE job SET anchor = now() - interval '1 hour', next_at = now() RETURNING now()"
+            ).scalar()
+        ran = """
+            SELECT job.name, occurrence.outcome, job_run.state FROM job JOIN occurrence ON occurrence.job_id = job.id
+                LEFT JOIN job_run ON job_run.job_id = job.id AND job_run.due_at = occurrence.due_at
+            WHERE occurrence.due_at = :due ORDER BY 1"""
+        wait_until(
+            lambda: [state for *_, state in self.fleet.sql(ran, due=due)] == ["done", "done"],
+            40,
+            lambda: f"{name}: {self.fleet.sql(ran, due=due)}\n{self.fleet.logs()}",
+        )
+        assert [job for job, *_ in self.fleet.sql(ran, due=due)] == ["ops", "threads"]
+        assert self.fleet.sql(TWICE) == []
+        assert self.fleet.sql(TURNS) == []
+
     def answered(self, approval: str, decision: str) -> bool:
         # Those first that may be killed meanwhile.
         for web in reversed(self.fleet.of("web")):
@@ -129,8 +149,8 @@ class Rig:
 
 
 @pytest.fixture
-def rig(tmp_path: Path, database_url: str, redis_url: str) -> Iterator[Rig]:
-    fleet = Fleet(tmp_path, database_url, redis_url, config=dict(QUICK))
+def rig(tmp_path: Path, database_url: str, redis_url: str, request: pytest.FixtureRequest) -> Iterator[Rig]:
+    fleet = Fleet(tmp_path, database_url, redis_url, config={**QUICK, **getattr(request, "param", {})})
     with receiving(SECRET) as receiver:
         try:
             yield Rig(fleet, receiver, tmp_path / "counter")
@@ -167,3 +187,22 @@ def test_killed_at_every_commit_from_a_question_to_its_turn_s_end(
         rig.fleet.start(other)
     commits = rig.sweep(kind, after, lambda name: rig.one_question(name, sender, decision))
     assert commits > (7 if kind == "worker" else 5)
+
+
+FIRED = {"jobs": [local_job("ops", "1h"), local_job("threads", "1h", scope={"local": {"channels": ["beat"]}})]}
+
+
+@pytest.mark.timeout(280)
+@pytest.mark.parametrize("rig", [FIRED], indirect=True)
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_the_leader_killed_at_every_commit_of_a_firing(rig: Rig, after: bool) -> None:
+    rig.fleet.up(worker=1)
+    rig.fleet.db.rows(
+        "INSERT INTO thread (id, agent, adapter, key, channel)"
+        " VALUES (gen_random_uuid(), 'default', 'local', 'beat', 'beat')"
+    )
+    first = rig.fleet.start("beat")
+    wait_until(lambda: rig.fleet.sql("SELECT count(*) FROM job") == [(2,)], 20, rig.fleet.logs)
+    first.stop()
+    # Two firings, a fan-out's commit, and the turns of the runs where the beat was the one to start them.
+    assert rig.sweep("beat", after, rig.one_firing) > 4
