@@ -34,6 +34,7 @@ from app.policy.patterns import patterns_of
 from app.runtimes.registry import open_runtimes, workspace_id
 from app.sweep import Sweeper
 from app.tools.registry import tools_of
+from app.turns.pace import Pace
 from app.turns.services import Persona, TurnServices, Unconfigured
 
 log = structlog.get_logger()
@@ -142,6 +143,7 @@ def worker_services(loaded: Loaded, database_url: str, redis_url: str) -> Worker
         publish_draft=Drafts(redis_url).publish,
         deliver=lambda destination: deliver(outbox, destination),
         admit=lambda: admit(admission_of(base)),
+        pace=Pace(),
         draining=draining,
     )
 

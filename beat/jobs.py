@@ -11,9 +11,10 @@ import structlog
 from app.bootstrap import Core, admission_of
 from app.clock import now
 from app.config.jobs import JobSpec
+from app.db import Database
 from app.errors import HeyfleetError
 from app.jobs.admitting import admit
-from app.jobs.firing import fan_out, fire_targets, soonest
+from app.jobs.firing import SOONEST_SCOPE, SOONEST_TARGETS, fan_out, fire_targets, soonest
 from app.jobs.installing import install
 
 log = structlog.get_logger()
@@ -60,9 +61,7 @@ class JobWork:
             log.info("jobs_fired", runs=made)
         admit(admission_of(self.core))
         self.looked_at = now()
-        # Not later than the next due time, however soon that is: most are on the full minute, as everybody's are.
-        rest = soonest(db)
-        return LOOK_EVERY if rest is None else min(LOOK_EVERY, max(SHORTEST_REST, rest))
+        return rest(db, SOONEST_TARGETS)
 
     def _install(self) -> None:
         wanted = self.jobs()
@@ -76,16 +75,17 @@ class JobWork:
             log.warning("job_never_due", job=name, cure="its time has passed: correct schedule.at")
 
     def _fan_out_for_ever(self) -> None:
-        while not self._ended.wait(LOOK_EVERY):
-            if self.leads() and self._installed is not None:
-                self._minding(self._fan_out)
+        seconds = LOOK_EVERY
+        while not self._ended.wait(seconds):
+            leads = self.leads() and self._installed is not None
+            seconds = (self._minding(self._fan_out) if leads else None) or LOOK_EVERY
 
     def _fan_out(self) -> float:
         made = fan_out(self.core.db)
         if made:
             log.info("heartbeats_fired", runs=made)
             admit(admission_of(self.core))
-        return 0.0
+        return rest(self.core.db, SOONEST_SCOPE)
 
     def _minding(self, work: Callable[[], float]) -> float | None:
         try:
@@ -97,3 +97,9 @@ class JobWork:
             # Whatever it is, the jobs after this one must not be held up by it for ever.
             log.exception("jobs_wait")
         return None
+
+
+def rest(db: Database, statement: str) -> float:
+    """Seconds until the next look: not later than the next due time, which mostly is a full minute, as everybody's."""
+    seconds = soonest(db, statement)
+    return LOOK_EVERY if seconds is None else min(LOOK_EVERY, max(SHORTEST_REST, seconds))

@@ -31,7 +31,9 @@ DUE_TARGETS = DUE.format(reach="NULL")
 DUE_SCOPE = DUE.format(reach="NOT NULL")
 
 SOONEST = """
-    SELECT extract(epoch FROM min(next_at) - now()) AS seconds FROM job WHERE state = 'active' AND scope IS NULL"""
+    SELECT extract(epoch FROM min(next_at) - now()) AS seconds FROM job WHERE state = 'active' AND scope IS {reach}"""
+SOONEST_TARGETS = SOONEST.format(reach="NULL")
+SOONEST_SCOPE = SOONEST.format(reach="NOT NULL")
 
 # The cursor that was read is named again, with the row's revision: whoever comes second finds it moved, and writes
 # nothing.
@@ -80,13 +82,17 @@ MATCHING = f"""
         WHERE thread.agent = :agent
     )"""
 
+# Ids that begin as a UUIDv7 does and go on with a number: ten times as cheap as random ones, and an index takes them in
+# at its end.
+NUMBERED = "CAST(:ids || lpad(to_hex(row_number() OVER ()), 12, '0') AS uuid)"
+
 FAN_OUT = f"""
     WITH {MOVED}, {MATCHING}, firing AS (
         SELECT o.due_at FROM jsonb_to_recordset(CAST(:occurrences AS jsonb)) AS o (due_at timestamptz, outcome text)
         WHERE o.outcome <> 'skipped'
     ), made AS (
         INSERT INTO job_run (id, job_id, due_at, target, thread_id, fanned_out, state)
-        SELECT gen_random_uuid(), moved.id, firing.due_at, matching.target, matching.id, true, 'queued'
+        SELECT {NUMBERED}, moved.id, firing.due_at, matching.target, matching.id, true, 'queued'
         FROM moved, firing, matching WHERE NOT matching.passed
         ON CONFLICT (job_id, due_at, target) DO NOTHING
         RETURNING job_id, due_at
@@ -122,6 +128,7 @@ def fan_out(db: Database) -> int:
             "agent": row.agent,
             "idle": row.idle,
             "filters": filters_of(row.scope),
+            "ids": ids(),
         }
         with db.transaction() as connection:
             connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{LONGEST_FAN_OUT}s'")
@@ -129,9 +136,9 @@ def fan_out(db: Database) -> int:
     return made
 
 
-def soonest(db: Database) -> float | None:
-    """Seconds until the next job with targets is due; None where none will be."""
-    row = db.one(SOONEST)
+def soonest(db: Database, statement: str) -> float | None:
+    """Seconds until the next job of its kind is due; None where none will be."""
+    row = db.one(statement)
     return None if row is None or row.seconds is None else float(row.seconds)
 
 
@@ -174,6 +181,11 @@ def runs_of(row: Row[Any], decision: Decision) -> list[Mapping[str, Any]]:
 
 def run_at(job: UUID, place: Mapping[str, str]) -> dict[str, Any]:
     return {"id": str(uuid7()), "job": str(job), "target": target_name(place), "place": place}
+
+
+def ids() -> str:
+    """The first 20 hexadecimal digits of ids that are numbered."""
+    return uuid7().hex[:20]
 
 
 def target_name(place: Mapping[str, str]) -> str:

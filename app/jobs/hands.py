@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row
 from app.db import Database, compiled
 from app.errors import Refused
 from app.jobs.deciding import Due, passed
-from app.jobs.firing import MATCHING, filters_of, run_at
+from app.jobs.firing import MATCHING, NUMBERED, filters_of, ids, run_at
 from app.jobs.installing import told
 from app.jobs.records import BUSY, IS_OPEN, drop_queued, record
 from app.jsonb import dumps
@@ -43,7 +43,7 @@ RUN_TARGETS = f"""
 RUN_THREADS = f"""
     WITH moved AS (SELECT id, agent FROM job WHERE id = :job), {MATCHING}, made AS (
         INSERT INTO job_run (id, job_id, due_at, target, thread_id, fanned_out, state, asked_by)
-        SELECT gen_random_uuid(), moved.id, now(), matching.target, matching.id, true, 'queued', :by
+        SELECT {NUMBERED}, moved.id, now(), matching.target, matching.id, true, 'queued', :by
         FROM moved, matching WHERE NOT matching.passed
         RETURNING 1
     )
@@ -67,7 +67,7 @@ def pause(db: Database, job: UUID, by: str) -> int | None:
         if row.state == JobState.PAUSED:
             return None
         connection.execute(compiled(PAUSE), {"job": job, "by": by})
-        dropped = drop_queued(connection, job, f"the job was paused by {by}")
+        dropped = drop_queued(connection, [job], f"the job was paused by {by}")
         told(connection, "job_paused", row.agent, row.name, by=by, dropped=dropped)
         return dropped
 
@@ -114,7 +114,13 @@ def run_now(db: Database, job: UUID, by: str) -> Asked:
 def by_hand(row: Row[Any]) -> tuple[str, Mapping[str, Any]]:
     if row.targets is not None:
         return RUN_TARGETS, {"runs": dumps([run_at(row.id, place) for place in row.targets]), "busy": BUSY}
-    return RUN_THREADS, {"agent": row.agent, "stacks": False, "idle": row.idle, "filters": filters_of(row.scope)}
+    return RUN_THREADS, {
+        "agent": row.agent,
+        "stacks": False,
+        "idle": row.idle,
+        "filters": filters_of(row.scope),
+        "ids": ids(),
+    }
 
 
 def locked(connection: Connection, job: UUID) -> Row[Any]:

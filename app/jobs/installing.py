@@ -44,7 +44,7 @@ UPDATE = f"""
 GONE = """
     UPDATE job SET gone_at = now(), revision = revision + 1, state = 'paused',
         paused_by = CASE WHEN state = 'active' THEN :config ELSE paused_by END
-    WHERE id = :id"""
+    WHERE id = ANY(:ids)"""
 
 NOW = "SELECT now() AS now"
 
@@ -84,10 +84,10 @@ def installed(connection: Connection, specs: Sequence[JobSpec]) -> Installed:
         told(connection, "job_installed" if row is None else "job_changed", spec.agent, spec.name)
         if after["next_at"] is None:
             done.never.append(spec.name)
-    for key, row in stored.items():
-        if key not in wanted and row.gone_at is None:
-            take_out(connection, row)
-            done.gone.append(row.name)
+    gone = [row for key, row in stored.items() if key not in wanted and row.gone_at is None]
+    if gone:
+        take_out(connection, gone)
+        done.gone.extend(row.name for row in gone)
     return done
 
 
@@ -123,7 +123,7 @@ def changed_row(connection: Connection, row: Row[Any], spec: JobSpec, now: datet
     if same and row.gone_at is None and (row.state, row.paused_by) == (state, paused_by):
         return None
     if state == JobState.PAUSED and row.state == JobState.ACTIVE:
-        drop_queued(connection, row.id, "paused by the configuration")
+        drop_queued(connection, [row.id], "paused by the configuration")
     more = {"anchor": anchor, "state": state.value, "paused_by": paused_by, "next_at": next_at}
     return {"id": row.id, "agent": row.agent, "name": row.name, **fields, **more}
 
@@ -151,10 +151,11 @@ def fields_of(spec: JobSpec) -> dict[str, Any]:
     }
 
 
-def take_out(connection: Connection, row: Row[Any]) -> None:
-    connection.execute(compiled(GONE), {"id": row.id, "config": CONFIG})
-    drop_queued(connection, row.id, "the job is gone from the configuration")
-    told(connection, "job_gone", row.agent, row.name)
+def take_out(connection: Connection, rows: Sequence[Row[Any]]) -> None:
+    ids = [row.id for row in rows]
+    connection.execute(compiled(GONE), {"ids": ids, "config": CONFIG})
+    drop_queued(connection, ids, "the job is gone from the configuration")
+    note(connection, [event("job_gone", trace=uuid7().hex, agent=row.agent, job=row.name) for row in rows])
 
 
 def told(connection: Connection, kind: str, agent: str, name: str, **data: Any) -> None:

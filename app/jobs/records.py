@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -51,7 +51,7 @@ IS_OPEN = f"open.job_id = {{job}} AND open.target = {{target}} AND open.state IN
 
 DROP_QUEUED = """
     UPDATE job_run SET state = 'skipped', error = :reason, ended_at = now()
-    WHERE job_id = :job AND state = 'queued' RETURNING id"""
+    WHERE job_id = ANY(:jobs) AND state = 'queued' RETURNING id"""
 
 
 def rows_of(job: UUID, decided: Iterable[Decided]) -> list[Mapping[str, Any]]:
@@ -77,6 +77,6 @@ def record(connection: Connection, job: UUID, decided: Decided | None) -> None:
         connection.execute(compiled(RECORD), params)
 
 
-def drop_queued(connection: Connection, job: UUID, reason: str) -> int:
-    """Skip the runs that have not begun. How many they were."""
-    return len(connection.execute(compiled(DROP_QUEUED), {"job": job, "reason": reason}).all())
+def drop_queued(connection: Connection, jobs: Sequence[UUID], reason: str) -> int:
+    """Skip the runs of these jobs that have not begun. How many they were."""
+    return len(connection.execute(compiled(DROP_QUEUED), {"jobs": jobs, "reason": reason}).all())

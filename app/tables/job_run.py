@@ -23,7 +23,7 @@ class JobRun(WithCreated, WithId, Base):
     __table_args__ = (
         # The promise that a job fires once, whoever believes to lead.
         UniqueConstraint("job_id", "due_at", "target"),
-        UniqueConstraint("turn_id"),
+        Index("uq_job_run_turn_id", "turn_id", unique=True, postgresql_where=text("turn_id IS NOT NULL")),
         state_check(JobRunState),
         Index("ix_job_run_queued", "fanned_out", "due_at", "id", postgresql_where=QUEUED),
         Index("ix_job_run_running", "fanned_out", postgresql_where=RUNNING),

@@ -49,7 +49,8 @@ def advance(s: TurnServices, thread: UUID) -> None:
     turn = held.facts.current
     with bound_contextvars(thread=str(thread), turn=str(turn.id) if turn else None, trace=turn.trace if turn else None):
         try:
-            more, destinations = hold(s, held)
+            with s.pace.slow(scheduled=turn is not None and turn.job is not None):
+                more, destinations = hold(s, held)
         except LeaseLost as error:
             log.warning("lane_lost", error=error.message)
             return
@@ -100,7 +101,8 @@ def act(s: TurnServices, facts: Facts, action: Action, lease: Lease, mine: set[U
         case Begin(turn, calls):
             mine |= set(begin(s.db, facts, turn, [call.id for call in calls], lease))
         case RunTools(turn, calls):
-            results = run_calls(bench_of(s, facts, turn, lease), turn, calls, tools_of(s, facts.agent))
+            with s.pace.away():
+                results = run_calls(bench_of(s, facts, turn, lease), turn, calls, tools_of(s, facts.agent))
             commit_results(s.db, facts, turn, results, [], lease)
         case Give(turn):
             settings = s.settings
@@ -247,9 +249,10 @@ def request(s: TurnServices, facts: Facts, action: Ask, persona: Persona, lease:
         new=news(action, summarised=summarised),
         tools=[tool.spec for tool in persona.tools.values()],
     )
-    if not s.adapter(facts.adapter).streaming:
-        return persona.model.ask(prompt, cancel=lease)
-    return persona.model.ask(prompt, cancel=lease, on_text=lambda text: s.publish_draft(turn.id, text))
+    with s.pace.away():
+        if not s.adapter(facts.adapter).streaming:
+            return persona.model.ask(prompt, cancel=lease)
+        return persona.model.ask(prompt, cancel=lease, on_text=lambda text: s.publish_draft(turn.id, text))
 
 
 def later_or_never(s: TurnServices, facts: Facts, action: Ask, error: Transient, took: float) -> Outcome:

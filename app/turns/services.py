@@ -14,6 +14,7 @@ from app.leases import Keeper
 from app.ports import Adapter, Model, Outbound, Tool
 from app.queue import Wakes
 from app.results import Failed, SendResult
+from app.turns.pace import Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class TurnServices:
     """Works a destination's lane."""
     admit: Callable[[], object]
     """Starts runs of jobs where there is room for more."""
+    pace: Pace
     draining: threading.Event
     """Set once the process takes no new work."""
 

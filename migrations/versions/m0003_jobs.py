@@ -78,9 +78,9 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['thread_id'], ['thread.id'], name=op.f('fk_job_run_thread_id')),
     sa.ForeignKeyConstraint(['turn_id'], ['turn.id'], name=op.f('fk_job_run_turn_id')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_job_run')),
-    sa.UniqueConstraint('job_id', 'due_at', 'target', name=op.f('uq_job_run_job_id_due_at_target')),
-    sa.UniqueConstraint('turn_id', name=op.f('uq_job_run_turn_id'))
+    sa.UniqueConstraint('job_id', 'due_at', 'target', name=op.f('uq_job_run_job_id_due_at_target'))
     )
+    op.create_index('uq_job_run_turn_id', 'job_run', ['turn_id'], unique=True, postgresql_where=sa.text('turn_id IS NOT NULL'))
     op.create_index('ix_job_run_created_at', 'job_run', ['created_at'], unique=False)
     op.create_index('ix_job_run_open', 'job_run', ['job_id', 'target'], unique=False, postgresql_where=sa.text("state IN ('queued', 'running')"))
     op.create_index('ix_job_run_queued', 'job_run', ['fanned_out', 'due_at', 'id'], unique=False, postgresql_where=sa.text("state = 'queued'"))
@@ -94,6 +94,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_column('turn', 'job')
     op.drop_column('thread', 'last_asked_at')
+    op.drop_index('uq_job_run_turn_id', table_name='job_run', postgresql_where=sa.text('turn_id IS NOT NULL'))
     op.drop_index('ix_job_run_running', table_name='job_run', postgresql_where=sa.text("state = 'running'"))
     op.drop_index('ix_job_run_queued', table_name='job_run', postgresql_where=sa.text("state = 'queued'"))
     op.drop_index('ix_job_run_open', table_name='job_run', postgresql_where=sa.text("state IN ('queued', 'running')"))

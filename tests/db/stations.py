@@ -26,6 +26,7 @@ from app.queue import Wakes
 from app.sweep import Sweeper
 from app.tools.registry import tools_of
 from app.turns.advance import advance
+from app.turns.pace import Pace
 from app.turns.services import Persona, TurnServices
 from tests.db.doubles import NoteAdapter, NoteRuntime, ScriptedModel
 
@@ -93,6 +94,7 @@ class Worker(Station):
             publish_draft=lambda *_: None,
             deliver=self.deliver if delivers else lambda _: None,
             admit=self.admit,
+            pace=Pace(),
             draining=self.draining,
         )
         self.desk = Desk(self.db, self.wakes, self.settings, adapters)

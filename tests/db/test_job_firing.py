@@ -27,7 +27,7 @@ def test_nothing_is_fired_before_its_time(db: Database) -> None:
     installed(db, spec(), spec("threads", scope=over()))
     assert fire_targets(db) == fan_out(db) == 0
     assert runs(db) == []
-    left = soonest(db)
+    left = soonest(db, firing.SOONEST_TARGETS)
     assert left is not None
     assert HOUR - 60 < left <= HOUR
 
@@ -127,7 +127,7 @@ def test_who_decided_before_another_fired_writes_nothing(db: Database) -> None:
     before = rows(db, "SELECT * FROM job_run"), rows(db, "SELECT * FROM occurrence"), rows(db, "SELECT * FROM job")
     found = [run for row, decision in stale for run in firing.runs_of(row, decision)]
     assert db.rows(firing.FIRE, firing.parameters(stale), runs=dumps(found)) == []
-    more = {"agent": "default", "stacks": True, "idle": None, "filters": firing.filters_of(over())}
+    more = {"agent": "default", "stacks": True, "idle": None, "filters": firing.filters_of(over()), "ids": firing.ids()}
     assert db.rows(firing.FAN_OUT, firing.parameters(stale_scope), **more) == []
     assert before == (
         rows(db, "SELECT * FROM job_run"),
