@@ -13,9 +13,12 @@ from sqlalchemy import Connection, Row, TextClause, create_engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from app.errors import Unavailable
+from app.errors import TookTooLong, Unavailable
 
 T = TypeVar("T")
+TOOK_TOO_LONG = {"57014", "55P03"}
+"""query_canceled (by the time limit) and lock_not_available.
+https://www.postgresql.org/docs/current/errcodes-appendix.html"""
 DEADLOCK_OR_SERIALIZATION = {"40P01", "40001"}
 REPEATS = 5
 
@@ -115,6 +118,8 @@ class Database:
         except OperationalError as error:
             if getattr(error.orig, "sqlstate", None) in DEADLOCK_OR_SERIALIZATION:
                 raise
+            if getattr(error.orig, "sqlstate", None) in TOOK_TOO_LONG:
+                raise TookTooLong("Postgres took too long over a statement", detail=str(error.orig)) from error
             raise Unavailable("Postgres is out of reach", detail=str(error.orig)) from error
         except DBAPIError as error:
             if error.connection_invalidated:

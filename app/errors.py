@@ -44,6 +44,10 @@ class Unavailable(Transient):
     """A part that heyfleet itself stands on (Postgres, Redis) is out of reach."""
 
 
+class TookTooLong(Unavailable):
+    """Postgres is there, but a statement waited or worked for longer than it may."""
+
+
 class ConfigError(HeyfleetError):
     """The configuration is wrong. `problems` has one line for each error: the place, what is wrong, the cure."""
 

@@ -21,17 +21,14 @@ from app.states import OPEN_TURNS, sql_list
 # The receipt comes first and everything else hangs on its row: a duplicate finds it taken (waiting for the first one's
 # commit where need be) and writes nothing at all. Sent to many processes at once, one of them wins.
 # The count of open turns is not locked: the limit may be exceeded by as many requests as are being accepted at once.
-TEMPLATE = f"""
-    WITH {{run}} fresh AS (
+TEMPLATE = """
+    WITH {run} fresh AS (
         INSERT INTO receipt (adapter, event_key, turn_id)
-        SELECT :adapter, :event_key, :turn_id {{only}}
+        SELECT :adapter, :event_key, :turn_id {only}
         WHERE (:create_thread OR EXISTS (
                 SELECT 1 FROM thread
                 WHERE agent = :agent AND adapter = :adapter AND team = :team AND key = :key))
-            AND (SELECT count(*) FROM (
-                SELECT 1 FROM turn
-                WHERE adapter = :adapter AND state IN ({sql_list(OPEN_TURNS)}) LIMIT :max_in_flight) AS open
-                ) < :max_in_flight
+            {limit}
         ON CONFLICT DO NOTHING
         RETURNING turn_id
     ), home AS (
@@ -40,7 +37,7 @@ TEMPLATE = f"""
         SELECT :thread_id, :agent, :adapter, :team, :key, :channel, 1, 1, 1, now(), :has_files FROM fresh
         ON CONFLICT (agent, adapter, team, key) DO UPDATE SET
             last_seq = thread.last_seq + 1, open_turns = thread.open_turns + 1,
-            version = thread.version + 1, wake_at = now(), last_active_at = now(), {{asked}}
+            version = thread.version + 1, wake_at = now(), last_active_at = now(), {asked}
             has_files = thread.has_files OR excluded.has_files
         RETURNING id, last_seq, open_turns
     ), asked AS (
@@ -56,12 +53,22 @@ TEMPLATE = f"""
         SELECT f.id, :turn_id, 'in', f.name, f.media_type, decode(f.data, 'base64'), f.text
         FROM home, jsonb_to_recordset(CAST(:files AS jsonb))
             AS f (id uuid, name text, media_type text, data text, text text)
-    ), noted AS ({{noted}})
+    ), noted AS ({noted})
     SELECT id AS thread_id, open_turns FROM home"""
 
 NOTED = insert_events("home", thread="home.id")
 
-ACCEPT = TEMPLATE.format(run="", only="", asked="last_asked_at = now(),", noted=NOTED)
+ACCEPT = TEMPLATE.format(
+    run="",
+    only="",
+    asked="last_asked_at = now(),",
+    limit=f"""AND (
+        SELECT count(*) FROM (
+            SELECT 1 FROM turn
+            WHERE adapter = :adapter AND state IN ({sql_list(OPEN_TURNS)}) LIMIT :max_in_flight) AS open
+        ) < :max_in_flight""",
+    noted=NOTED,
+)
 
 # Of a job: the run has begun with this turn, and with no other.
 ACCEPT_RUN = TEMPLATE.format(
@@ -70,6 +77,7 @@ ACCEPT_RUN = TEMPLATE.format(
     ),""",
     only="FROM run",
     asked="",
+    limit="",
     noted=NOTED,
 )
 

@@ -27,7 +27,7 @@ from app.errors import HeyfleetError, Permanent
 from app.hosting.lane import Host
 from app.hosting.operations import Limits
 from app.hosting.warm import Warm
-from app.jobs.admitting import admit
+from app.jobs.admitting import admit, tidy
 from app.leases import Keeper
 from app.llm.registry import Models
 from app.policy.patterns import patterns_of
@@ -150,7 +150,12 @@ def worker_services(loaded: Loaded, database_url: str, redis_url: str) -> Worker
     def lapse_due() -> None:
         lapse(desk_of(base))
 
-    sweeper = Sweeper(base.db, keeper, base.wakes, every=settings.lease.sweep, chores=[lapse_due, turns.admit])
+    def tidy_runs() -> None:
+        tidy(admission_of(base))
+
+    sweeper = Sweeper(
+        base.db, keeper, base.wakes, every=settings.lease.sweep, chores=[lapse_due, turns.admit, tidy_runs]
+    )
     return WorkerServices(base, keeper, sweeper, turns, outbox, personas, draining)
 
 

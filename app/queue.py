@@ -19,6 +19,7 @@ DELIVERIES = "deliveries"
 THREAD_TASK = "heyfleet.thread"
 DESTINATION_TASK = "heyfleet.destination"
 SANDBOX_TASK = "heyfleet.sandbox"
+RUNS_TASK = "heyfleet.runs"
 PRUNE_TASK = "heyfleet.prune"
 
 WAKE_EXPIRES = 30
@@ -102,6 +103,10 @@ class Wakes:
 
     def thread(self, thread: UUID | str) -> bool:
         return self._send(THREAD_TASK, str(thread), TURNS)
+
+    def runs(self) -> bool:
+        """Runs of jobs wait to be started."""
+        return self._send(RUNS_TASK, "jobs", TURNS)
 
     def destination(self, destination: UUID | str) -> bool:
         return self._send(DESTINATION_TASK, str(destination), DELIVERIES)

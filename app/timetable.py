@@ -18,8 +18,8 @@ from croniter import CroniterBadDateError, croniter
 
 SECOND = timedelta(seconds=1)
 
-MOST_COUNTED = 1000
-"""Due times of a range are counted up to this many: a minute's job that was paused for years is not worth more."""
+MOST_COUNTED = 60
+"""Due times of a range are counted up to this many: what was missed in years by thousands of jobs is not worth more."""
 
 # A croniter keeps where it stands while it looks for the next time.
 _one_at_a_time = threading.Lock()

@@ -14,14 +14,15 @@ import structlog
 from celery import signals
 
 from app.audit import encoded, event, insert_events
-from app.bootstrap import Core, core
 from app.config.load import Loaded, load
+from app.config.settings import Settings
 from app.config.watch import LiveSettings
+from app.db import Database
 from app.errors import ConfigError, HeyfleetError
 from app.log import configure
-from app.migrate import missing
-from app.queue import make_app
+from app.queue import Wakes, make_app
 from app.report import report_errors
+from app.revisions import missing
 from app.services.addresses import Addresses, wait_for
 from beat.jobs import JobWork
 from beat.lease import AlwaysLeads, LeaderLease, Leadership, Leads, Standing
@@ -72,17 +73,24 @@ def refuse_missing_folders(loaded: Loaded) -> None:
         raise ConfigError(problems)
 
 
+def folderless(settings: Settings) -> set[str]:
+    """Agents whose folder is not there: taken away for a moment, or this beat was started elsewhere."""
+    return {name for name, agent in settings.agents.items() if not agent.path.is_dir()}
+
+
 def run(loaded: Loaded, addresses: Addresses, *, with_lease: bool) -> None:
     """Schedule, or stand by, until told to stop."""
     live = LiveSettings(loaded)
-    services = core(live.get, addresses.database_url, addresses.redis_url, "beat", pool_size=CONNECTIONS)
+    db = Database(addresses.database_url, name="beat", pool_size=CONNECTIONS)
+    wakes = Wakes(addresses.redis_url)
     owner = f"{socket.gethostname()} beat {os.getpid()} {secrets.token_hex(4)}"
     leads: Leads = AlwaysLeads()
-    work = JobWork(services, live.jobs, lambda: leads.mine)
+    work = JobWork(db, wakes, live.jobs, lambda: folderless(live.get()), lambda: leads.mine)
 
     def changed(standing: Standing) -> None:
-        work.forget()
-        tell(services, owner, standing)
+        if standing is Standing.LOST:
+            work.forget()
+        tell(db, owner, standing)
 
     if with_lease:
         client = redis.Redis.from_url(addresses.redis_url, socket_timeout=2, socket_connect_timeout=2)
@@ -91,21 +99,24 @@ def run(loaded: Loaded, addresses: Addresses, *, with_lease: bool) -> None:
     # Connecting to this signal keeps Celery from setting up logging of its own.
     signals.setup_logging.connect(keep_ours, weak=False)
     signal.signal(signal.SIGHUP, lambda *_: live.reload())
+    leads.start(lambda: work.alive_at, lambda: work.looked_at.isoformat() if work.looked_at else "")
     work.start()
     app = make_app(addresses.redis_url)
     app.Beat(scheduler_cls=partial(FleetScheduler, leads=leads, work=work), max_interval=1, quiet=True).run()
-    services.close()
+    wakes.close()
+    db.close()
 
 
-def tell(services: Core, owner: str, standing: Standing) -> None:
+def tell(db: Database, owner: str, standing: Standing) -> None:
     """Log who leads, and note it in the audit trail where Postgres is there."""
     kind = "beat_leads" if standing is Standing.MINE else "beat_stands_by"
     log.info(kind, lease=standing.value, owner=owner)
     noted = event(kind, trace=secrets.token_hex(16), owner=owner, lease=standing.value)
     try:
-        services.db.rows(NOTE, events=encoded([noted]))
-    except HeyfleetError as error:
-        log.warning("not_noted", kind=kind, error=error.message)
+        db.rows(NOTE, events=encoded([noted]))
+    except Exception as error:  # noqa: BLE001 (told)
+        # Postgres is away, or takes no writes for a while: who leads is in the log as well, and it goes on.
+        log.warning("not_noted", kind=kind, error=str(error))
 
 
 def keep_ours(**_: object) -> None:

@@ -1,21 +1,21 @@
-"""What the leader does for jobs: installs those of the configuration, fires what is due, and has runs begin."""
+"""What the leader does for jobs: installs those of the configuration, and fires what is due. Workers start the runs."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
 import structlog
 
-from app.bootstrap import Core, admission_of
 from app.clock import now
 from app.config.jobs import JobSpec
 from app.db import Database
 from app.errors import HeyfleetError
-from app.jobs.admitting import admit
-from app.jobs.firing import SOONEST_SCOPE, SOONEST_TARGETS, fan_out, fire_targets, soonest
+from app.jobs.firing import SOONEST_SCOPE, SOONEST_TARGETS, Aside, fan_out, fire_targets, soonest
 from app.jobs.installing import install
+from app.queue import Wakes
 
 log = structlog.get_logger()
 
@@ -27,9 +27,22 @@ class JobWork:
     """The jobs' part of one beat. Heartbeats over threads have a thread of their own, since one over very many takes
     seconds that the other jobs must not wait for."""
 
-    def __init__(self, core: Core, jobs: Callable[[], Sequence[JobSpec]], leads: Callable[[], bool]) -> None:
-        self.core = core
+    def __init__(
+        self,
+        db: Database,
+        wakes: Wakes,
+        jobs: Callable[[], Sequence[JobSpec]],
+        unseen: Callable[[], Collection[str]],
+        leads: Callable[[], bool],
+    ) -> None:
+        """`unseen`: agents whose folder is not there now, so that nobody knows their jobs."""
+        self.db = db
+        self.wakes = wakes
         self.jobs = jobs
+        self.unseen = unseen
+        self.aside = Aside()
+        self.alive_at = time.monotonic()
+        """When it last looked, or went on with a long look."""
         self.leads = leads
         self.looked_at: datetime | None = None
         self._installed: Sequence[JobSpec] | None = None
@@ -54,23 +67,27 @@ class JobWork:
         return self._minding(self._look) or LOOK_EVERY
 
     def _look(self) -> float:
-        self._install()
-        db = self.core.db
-        made = fire_targets(db)
-        if made:
-            log.info("jobs_fired", runs=made)
-        admit(admission_of(self.core))
+        # A definition that can't be stored, or a row that somebody holds, must not keep the others from being fired.
+        self._minding(self._install)
+        self._told("jobs_fired", fire_targets(self.db, self.aside, self._go_on))
         self.looked_at = now()
-        return rest(db, SOONEST_TARGETS)
+        return rest(self.db, SOONEST_TARGETS, self.aside)
+
+    def _go_on(self) -> bool:
+        self.alive_at = time.monotonic()
+        return self.leads()
 
     def _install(self) -> None:
-        wanted = self.jobs()
+        self._go_on()
+        wanted, unseen = self.jobs(), self.unseen()
         if wanted is self._installed:
             return
-        done = install(self.core.db, wanted)
+        done = install(self.db, wanted, unseen)
         self._installed = wanted
         if done.new or done.changed or done.gone:
             log.info("jobs_installed", new=done.new, changed=done.changed, gone=done.gone)
+        if done.kept:
+            log.warning("jobs_unseen", jobs=done.kept, agents=sorted(unseen), cure="make the agents' folders")
         for name in done.never:
             log.warning("job_never_due", job=name, cure="its time has passed: correct schedule.at")
 
@@ -81,13 +98,15 @@ class JobWork:
             seconds = (self._minding(self._fan_out) if leads else None) or LOOK_EVERY
 
     def _fan_out(self) -> float:
-        made = fan_out(self.core.db)
-        if made:
-            log.info("heartbeats_fired", runs=made)
-            admit(admission_of(self.core))
-        return rest(self.core.db, SOONEST_SCOPE)
+        self._told("heartbeats_fired", fan_out(self.db, self.aside, self.leads))
+        return rest(self.db, SOONEST_SCOPE, self.aside)
 
-    def _minding(self, work: Callable[[], float]) -> float | None:
+    def _told(self, what: str, runs: int) -> None:
+        if runs:
+            log.info(what, runs=runs)
+            self.wakes.runs()
+
+    def _minding(self, work: Callable[[], float | None]) -> float | None:
         try:
             return work()
         except HeyfleetError as error:
@@ -99,7 +118,7 @@ class JobWork:
         return None
 
 
-def rest(db: Database, statement: str) -> float:
+def rest(db: Database, statement: str, aside: Aside) -> float:
     """Seconds until the next look: not later than the next due time, which mostly is a full minute, as everybody's."""
-    seconds = soonest(db, statement)
+    seconds = soonest(db, statement, aside)
     return LOOK_EVERY if seconds is None else min(LOOK_EVERY, max(SHORTEST_REST, seconds))

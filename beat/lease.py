@@ -4,16 +4,25 @@ Postgres."""
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
 import redis
+import structlog
 from redis.exceptions import RedisError
 
 from app.clock import now
 from app.leader import KEY
+
+log = structlog.get_logger()
+
+LOOK_EVERY = 1.0
+
+STUCK_AFTER = 60.0
+"""Seconds without a sign of life after which a leader lets its lease run out."""
 
 # Takes the key where it is free, and extends it only while it is ours: between two commands of our own it could lapse
 # and be somebody else's.
@@ -71,7 +80,7 @@ class Leads(Protocol):
 
     @property
     def mine(self) -> bool: ...
-    def keep(self, looked_at: str = "") -> None: ...
+    def start(self, alive_at: Callable[[], float], looked_at: Callable[[], str]) -> None: ...
     def release(self) -> None: ...
 
 
@@ -92,6 +101,8 @@ class Leadership:
         self._clock = clock
         self._asked_at = float("-inf")
         self._granted_until = float("-inf")
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
 
     @property
     def mine(self) -> bool:
@@ -110,7 +121,28 @@ class Leadership:
             self.changed(self.standing)
 
     def release(self) -> None:
+        """Stop leading, for good."""
+        self._ended.set()
+        if self._thread:
+            self._thread.join(timeout=5)
         self.lease.release()
+
+    def start(self, alive_at: Callable[[], float], looked_at: Callable[[], str]) -> None:
+        """Keep the lease from a thread, since a look at very many jobs takes longer than a lease lasts.
+
+        `alive_at` says when (by the clock) the process last did anything: one that is stuck shall not lead.
+        """
+        self._thread = threading.Thread(target=self._run, args=(alive_at, looked_at), name="lease", daemon=True)
+        self._thread.start()
+
+    def _run(self, alive_at: Callable[[], float], looked_at: Callable[[], str]) -> None:
+        while not self._ended.wait(min(LOOK_EVERY, self.renew / 2)):
+            try:
+                if self._clock() - alive_at() < STUCK_AFTER:
+                    self.keep(looked_at())
+            except Exception:
+                # The thread must outlive any surprise: without it this process would never lead again.
+                log.exception("lease_not_kept")
 
 
 class AlwaysLeads:
@@ -118,8 +150,8 @@ class AlwaysLeads:
 
     mine = True
 
-    def keep(self, looked_at: str = "") -> None:
-        """There is nothing to renew."""
+    def start(self, alive_at: Callable[[], float], looked_at: Callable[[], str]) -> None:
+        """There is nothing to keep."""
 
     def release(self) -> None:
         """There is nothing to give back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -32,7 +33,7 @@ class FleetScheduler(Scheduler):  # type: ignore[misc]  # celery has no types
         self.update_from_dict(ENTRIES)
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
-        self.leads.keep(self.work.looked_at.isoformat() if self.work.looked_at else "")
+        self.work.alive_at = time.monotonic()
         if not self.leads.mine:
             return LOOK_EVERY
         jobs_in = self.work.look()

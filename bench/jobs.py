@@ -138,7 +138,7 @@ def beside_people(running: Running, targets: int) -> list[Figure]:
     wait_until(lambda: fleet.sql("SELECT count(*) FROM job_run WHERE state IN ('queued', 'running')") == [(0,)], 90, "")
     calm = [started(running) for _ in range(10)]
     fleet.db.rows(MANY_TARGETS, targets=targets, prompt=SECOND_OF_MODEL)
-    full = "SELECT count(*) >= 150 FROM job_run WHERE state = 'running'"
+    full = "SELECT count(*) >= 180 FROM job_run WHERE state = 'running'"
     wait_until(lambda: fleet.sql(full) == [(True,)], 30, "the runs do not begin")
     queued = fleet.sql("SELECT count(*) FROM job_run WHERE state = 'queued'")[0][0]
     delays = [started(running) for _ in range(40)]

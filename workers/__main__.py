@@ -8,8 +8,8 @@ import sys
 from app.config.load import load
 from app.errors import ConfigError, HeyfleetError
 from app.log import configure
-from app.migrate import missing
 from app.report import report_errors
+from app.revisions import missing
 from app.services.addresses import wait_for
 from workers import flower, runner, worker
 

@@ -15,7 +15,7 @@ from app.config.load import Loaded
 from app.deliveries import deliver
 from app.errors import HeyfleetError
 from app.process import WorkerServices, worker_services
-from app.queue import DELIVERIES, DESTINATION_TASK, THREAD_TASK, TURNS, make_app
+from app.queue import DELIVERIES, DESTINATION_TASK, RUNS_TASK, THREAD_TASK, TURNS, make_app
 from app.turns.advance import advance
 from workers.celery_process import run_celery
 from workers.upkeep import register_upkeep
@@ -46,11 +46,15 @@ def register(app: Celery, services: WorkerServices) -> None:
     def thread(lane: str) -> None:
         work(lambda: advance(services.turns, UUID(lane)))
 
+    @app.task(name=RUNS_TASK)  # type: ignore[untyped-decorator]
+    def runs(_: str) -> None:
+        work(services.turns.admit)
+
     @app.task(name=DESTINATION_TASK)  # type: ignore[untyped-decorator]
     def destination(lane: str) -> None:
         work(lambda: deliver(services.outbox, UUID(lane)))
 
-    def work(what: Callable[[], None]) -> None:
+    def work(what: Callable[[], object]) -> None:
         if services.draining.is_set():
             return  # the wake is not lost: the lane still has its work, and the sweeper sees it
         try:

@@ -9,7 +9,7 @@ import typer
 from app.cli.context import Stop
 from app.db import Database
 from app.log import configure
-from app.migrate import current, head, migrate, pending
+from app.revisions import current, head, pending
 from app.services.addresses import resolve
 
 app = typer.Typer(help="The database.", no_args_is_help=True)
@@ -21,6 +21,8 @@ def migrate_verb(context: typer.Context) -> None:
     settings = context.obj.settings()
     configure("warning", "console", "cli")
     url = resolve(settings).database_url
+    from app.migrate import migrate  # noqa: PLC0415 (9 MB that `heyfleet web` need not have)
+
     before = current(url)
     migrate(url)
     sys.stdout.write(

@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 
 import redis
 import typer
@@ -14,16 +13,14 @@ from redis.exceptions import RedisError
 
 from app.agent.folder import asking_tools, load_agent
 from app.cli.context import AsJson, Stop
-from app.clock import now
-from app.config.jobs import Job, schedule_of
 from app.config.risks import risks
 from app.config.settings import Settings
 from app.db import Database
 from app.errors import ConfigError, HeyfleetError
 from app.leader import leader
 from app.log import configure
-from app.migrate import pending
 from app.policy.patterns import patterns_of
+from app.revisions import pending
 from app.runtimes.registry import open_runtimes
 from app.services.addresses import Addresses, resolve
 
@@ -109,9 +106,6 @@ def postgres(addresses: Addresses) -> Finding:
 def jobs(settings: Settings, addresses: Addresses) -> Iterator[Finding]:
     """The rules of jobs are told with the configuration's."""
     count = len(settings.jobs.define)
-    past = [job.id for job in settings.jobs.define if never_due(job)]
-    for name in past:
-        yield Finding(f"job {name}", "warning", "its time has passed, so that it is never due: correct schedule.at")
     try:
         found = leader(redis.Redis.from_url(addresses.redis_url, socket_timeout=2, socket_connect_timeout=2))
     except RedisError:
@@ -121,11 +115,6 @@ def jobs(settings: Settings, addresses: Addresses) -> Iterator[Finding]:
     elif found is not None:
         since = found.since.astimezone().isoformat(timespec="seconds")
         yield Finding("beat", "ok", f"{found.owner} leads since {since}, with {count} jobs")
-
-
-def never_due(job: Job) -> bool:
-    schedule = schedule_of(job.schedule) if job.schedule else {}
-    return "at" in schedule and datetime.fromisoformat(schedule["at"]) <= now()
 
 
 def redis_server(addresses: Addresses) -> Finding:

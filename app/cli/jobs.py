@@ -11,19 +11,19 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import Row
 
-from app.bootstrap import Core, admission_of
+from app.bootstrap import Core
 from app.cli.context import AsJson, Limit, connected, plain, show
 from app.config.units import show_duration
 from app.errors import Refused
 from app.jobs import hands
 from app.jobs import history as rows
-from app.jobs.admitting import admit
 from app.jobs.firing import target_name
 from app.questions import visible
+from app.states import JobState
 
 app = typer.Typer(help="What agents do on a schedule.", no_args_is_help=True)
 
-COLUMNS = ("id", "agent", "state", "schedule", "where", "next_at", "last")
+COLUMNS = ("id", "agent", "state", "paused_by", "schedule", "where", "next_at", "last")
 RUN_COLUMNS = ("id", "job_id", "due_at", "target", "state", "delivery_state", "started_at", "ended_at", "error")
 
 Id = Annotated[str, typer.Argument(help="As heyfleet jobs list shows it.")]
@@ -37,6 +37,8 @@ def list_verb(context: typer.Context, agent: Agent = None, limit: Limit = 200, a
         found = [line(row) for row in rows.listed(core.db, agent, limit)]
     nothing = "There are no jobs: put some under jobs in heyfleet.yaml, or into agent/jobs/, and start a beat."
     show(found, COLUMNS, as_json=as_json, nothing=nothing)
+    if len(found) == limit:
+        sys.stderr.write(f"(the first {limit}; --limit shows more)\n")
 
 
 @app.command("show")
@@ -51,7 +53,6 @@ def show_verb(context: typer.Context, job: Id, agent: Agent = None, as_json: AsJ
         "idle": None if row.idle is None else show_duration(row.idle),
         "model": row.model,
         "max_catch_up": row.max_catch_up,
-        "paused_by": row.paused_by,
         "gone_at": row.gone_at,
         "created_at": row.created_at,
     }
@@ -69,8 +70,8 @@ def run(context: typer.Context, job: Id, agent: Agent = None) -> None:
     with connected(context) as core:
         row = to_change(core, job, agent)
         asked = hands.run_now(core.db, row.id, getpass.getuser())
-        # At once, rather than at a beat's next look: it works without a beat too.
-        admit(admission_of(core))
+        # Workers start them: it works without a beat too.
+        core.wakes.runs()
     passed = f"; {asked.passed_over} passed over, for a run that has not ended or activity" if asked.passed_over else ""
     if not asked.queued:
         raise Refused(f"nothing was queued: {passed.removeprefix('; ') or 'no thread matches the scope of this job'}")
@@ -87,6 +88,7 @@ def pause(context: typer.Context, job: Id, agent: Agent = None) -> None:
         raise Refused(f"job {row.name} is paused already (by {row.paused_by})")
     skipped = f"; {dropped} queued runs are skipped" if dropped else ""
     sys.stdout.write(f"job {row.name} is paused{skipped}\n")
+    warn_of_config(core, row, JobState.PAUSED)
 
 
 @app.command()
@@ -99,6 +101,7 @@ def resume(context: typer.Context, job: Id, agent: Agent = None) -> None:
         raise Refused(f"job {row.name} is not paused")
     due = f"due next at {plain(next_at)}" if next_at else "its time has passed: heyfleet jobs run starts it by hand"
     sys.stdout.write(f"job {row.name} is active; {due}\n")
+    warn_of_config(core, row, JobState.ACTIVE)
 
 
 @app.command()
@@ -118,11 +121,21 @@ def to_change(core: Core, job: str, agent: str | None) -> Row[Any]:
     return rows.find(core.db, job, agent)
 
 
+def warn_of_config(core: Core, row: Row[Any], state: JobState) -> None:
+    """Say that what was set by hand will not last."""
+    only = next(iter(core.settings.agents))
+    for job in core.settings.jobs.define:
+        if (job.agent or only, job.id) == (row.agent, row.name) and job.state not in (None, state.value):
+            said = f"(only until a beat begins to lead: its configuration sets state: {job.state})"
+            sys.stderr.write(said + "\n")
+
+
 def line(row: Row[Any]) -> dict[str, Any]:
     return {
         "id": row.name,
         "agent": row.agent,
         "state": row.state,
+        "paused_by": f"{row.paused_by} (gone from the configuration)" if row.gone_at else row.paused_by,
         "schedule": shown_schedule(row.schedule),
         "where": ", ".join(shown_targets(row)),
         "next_at": row.next_at,

@@ -14,8 +14,8 @@ from app.cli.services import services as run_services
 from app.config.settings import Settings, WebhookAdapter
 from app.errors import Refused
 from app.log import configure
-from app.migrate import migrate, missing
 from app.report import report_errors
+from app.revisions import missing
 from app.services.addresses import wait_for
 
 PROCFILE = Path(__file__).resolve().parents[2] / "Procfile"
@@ -52,6 +52,8 @@ def services(context: typer.Context) -> None:
     """Run the embedded Postgres and Redis, migrate, and say where everything is (a line of the Procfile)."""
     settings = context.obj.settings()
     configure(settings.log.level, settings.log.format, "services")
+    from app.migrate import migrate  # noqa: PLC0415 (9 MB that the other processes need not have)
+
     run_services(settings, migrate, lambda: banner(settings))
 
 

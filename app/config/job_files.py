@@ -28,7 +28,12 @@ def add_jobs_of_folders(
     if jobs is None:
         return count, problems, unread
     for agent, folder in agent_folders(data, base):
-        for path in job_files(folder):
+        try:
+            paths = list(job_files(folder))
+        except OSError as error:
+            unread.append(f"{folder / 'jobs'}: can't be read ({error.strerror}); make it a folder that can")
+            continue
+        for path in paths:
             name = str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
             try:
                 document = read_document(path.read_text(encoding="utf-8-sig"), name, variables)
@@ -73,8 +78,16 @@ def agent_folders(data: Mapping[str, Any], base: Path) -> Iterator[tuple[str, Pa
 
 
 def job_files(folder: Path) -> Iterator[Path]:
-    """The files, found recursively, in lexical order. Hidden ones are left out (a mounted ConfigMap has copies)."""
-    for place, folders, files in os.walk(folder / "jobs"):
+    """The files, found recursively, in lexical order. Hidden ones are left out (a mounted ConfigMap has copies).
+
+    Raises OSError where there is something that can't be read: that is not the same as no jobs.
+    """
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    for place, folders, files in os.walk(folder / "jobs", onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if not name.startswith(".") and Path(name).suffix in SUFFIXES:

@@ -66,6 +66,8 @@ def world_of(data: Mapping[str, Any]) -> World:
 
 
 def broken(job: Mapping[str, Any], world: World) -> Found:
+    if isinstance(job.get("max_catch_up"), bool):
+        yield ("max_catch_up",), "must be one of 0, 1, all; YAML reads yes, no, on and off as true or false"
     yield from whose(job, world)
     yield from where(job, world)
     yield from when(job)
@@ -135,6 +137,8 @@ def when(job: Mapping[str, Any]) -> Found:
         yield ("schedule", "timezone"), "means nothing to every; leave it out"
     if isinstance(schedule.get("cron"), str):
         yield from unless_fine(("schedule", "cron"), wrong_cron(schedule["cron"]))
+    if isinstance(schedule.get("at"), str) and zone is not None and has_offset(schedule["at"]):
+        yield ("schedule", "timezone"), "means nothing to a time with an offset of its own; leave one of the two out"
     if isinstance(schedule.get("at"), str):
         known = zone if isinstance(zone, str) and zone in zones() else "UTC"
         yield from unless_fine(("schedule", "at"), wrong_time(schedule["at"], known))
@@ -165,6 +169,13 @@ def wrong_cron(text: str) -> str | None:
     return None if due is not None else "names a day that never comes; correct day and month"
 
 
+def has_offset(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text.strip()).tzinfo is not None
+    except ValueError:
+        return False
+
+
 def wrong_time(text: str, zone: str) -> str | None:
     try:
         moment(text, zone)
@@ -175,7 +186,8 @@ def wrong_time(text: str, zone: str) -> str | None:
 
 @cache
 def zones() -> frozenset[str]:
-    return frozenset(available_timezones())
+    # Not those that mean another zone on another machine.
+    return frozenset(available_timezones()) - {"localtime", "posixrules", "Factory"}
 
 
 def near(zone: str) -> str:

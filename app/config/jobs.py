@@ -17,7 +17,8 @@ from app.timetable import instant
 LONGEST_EVERY = 3660 * 86400.0
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 
-Name = Annotated[str, Field(min_length=1, max_length=200)]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Names = Annotated[list[Name], Field(min_length=1)]
 
 
 class Schedule(Section):
@@ -39,9 +40,9 @@ class Places(Section):
 class Filter(Section):
     """Threads that match all of what is set."""
 
-    teams: list[Name] | None = None
-    channels: list[Name] | None = None
-    users: list[Name] | None = None
+    teams: Names | None = None
+    channels: Names | None = None
+    users: Names | None = None
     """Threads in which one of them has written."""
 
 
@@ -72,7 +73,7 @@ class Job(Section):
 class Jobs(Section):
     max_concurrent: int = Field(default=8, ge=1)
     """Runs of heartbeats over threads that are worked on at once in the whole fleet."""
-    max_concurrent_targets: int = Field(default=150, ge=1)
+    max_concurrent_targets: int = Field(default=180, ge=1)
     """Runs of all other jobs at once; fewer than the workers have threads, so that people needn't wait for one."""
     define: list[Job] = []
     """The jobs; where nothing else is set, `jobs` may be this list itself."""

@@ -41,13 +41,20 @@ class Origins:
 
     def __init__(self, root: str) -> None:
         self._by_key: dict[Key, Origin] = {(): Origin(root)}
+        self._above: set[Key] = set()
+        """Keys that others are below of, so that most are set without a look at all of them."""
 
     def __setitem__(self, key: Key, origin: Origin) -> None:
         """The value at `key` was set here, and so was everything below it that has no place of its own from now on."""
-        below = [other for other in self._by_key if other[: len(key)] == key]
-        for other in below:
-            del self._by_key[other]
+        if key in self._above:
+            for other in [other for other in self._by_key if other[: len(key)] == key]:
+                del self._by_key[other]
+        self._put(key, origin)
+
+    def _put(self, key: Key, origin: Origin) -> None:
         self._by_key[key] = origin
+        for length in range(len(key)):
+            self._above.add(key[:length])
 
     def __getitem__(self, key: Key) -> Origin:
         while key not in self._by_key:
@@ -57,7 +64,7 @@ class Origins:
     def adopt(self, prefix: Key, other: Origins) -> None:
         """Put the places of another document below a key of this one."""
         for key, origin in other._by_key.items():
-            self._by_key[(*prefix, *key)] = origin
+            self._put((*prefix, *key), origin)
 
     def move(self, source: Key, to: Key) -> None:
         """Put the places of a value and all below it below another key; the value's own place stays as well."""
@@ -65,7 +72,8 @@ class Origins:
         for key in moving:
             if key != source:
                 del self._by_key[key]
-        self._by_key.update({(*to, *key[len(source) :]): origin for key, origin in moving.items()})
+        for key, origin in moving.items():
+            self._put((*to, *key[len(source) :]), origin)
 
     def nearest(self, key: Key) -> Origin:
         """The place of what holds `key`, without notes: for a value that is missing."""

@@ -103,7 +103,10 @@ class LiveSettings:
     def _stamp_now(self) -> tuple[object, ...]:
         """What changes when one of the files does."""
         paths = [self._path] if self._path else []
-        paths += [path for agent in self._settings.agents.values() for path in job_files(agent.path)]
+        try:
+            paths += [path for agent in self._settings.agents.values() for path in job_files(agent.path)]
+        except OSError as error:
+            return (str(error),)  # told by reading them, which this makes happen
         return tuple(stamp(path) for path in paths)
 
 

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from app.bootstrap import Core
 from app.errors import HeyfleetError
-from app.migrate import pending
+from app.revisions import pending
 
 blueprint = Blueprint("health", __name__)
 

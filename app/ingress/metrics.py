@@ -42,7 +42,7 @@ FLEET = f"""
             WHERE state = 'active' AND scope IS NULL AND next_at <= now()
         UNION ALL SELECT 'scope', next_at FROM job
             WHERE state = 'active' AND scope IS NOT NULL AND next_at <= now()) AS due GROUP BY reach
-    UNION ALL SELECT 'heyfleet_job_due_times_hour', outcome, sum(coalesce(due_times, 1000)) FROM occurrence
+    UNION ALL SELECT 'heyfleet_job_due_times_hour', outcome, sum(coalesce(due_times, 60)) FROM occurrence
         WHERE decided_at > now() - interval '1 hour' GROUP BY outcome
     UNION ALL SELECT 'heyfleet_job_latest_seconds', outcome, max(extract(epoch FROM decided_at - last_at))
         FROM occurrence WHERE decided_at > now() - interval '1 hour' AND outcome <> 'skipped' GROUP BY outcome"""

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row
 from app.audit import encoded, event, insert_events
 from app.config.jobs import Jobs
 from app.db import Database, compiled
-from app.errors import HeyfleetError
+from app.errors import HeyfleetError, TookTooLong, Transient, Unavailable
 from app.inbox import accept_run
 from app.ports import Adapter, Inbound
 from app.queue import Wakes
@@ -26,6 +26,12 @@ log = structlog.get_logger()
 
 STRANDED_AFTER = 5
 """Seconds after which a claimed run without a turn is taken for one whose process died."""
+
+PORTION = 30
+"""Runs that one process starts; where there are more, it wakes another for them, and so on."""
+
+PATIENCE = 3600.0
+"""Seconds that a run waits for a process that has its adapter: one that was just added, in a fleet that restarts."""
 
 ANYTHING = f"""
     SELECT EXISTS (SELECT 1 FROM job_run WHERE state = 'queued') OR EXISTS (
@@ -47,17 +53,18 @@ CLAIM = f"""
         FROM (VALUES (false, CAST(:targets AS bigint)), (true, CAST(:fanned_out AS bigint))) AS most (fanned_out, runs)
     ), chosen AS (
         SELECT next.id FROM free, LATERAL (
-            SELECT id FROM job_run WHERE state = 'queued' AND fanned_out = free.fanned_out
-            ORDER BY due_at, id LIMIT greatest(0, free.runs)) AS next
-        UNION ALL SELECT id FROM job_run WHERE state = 'running' AND turn_id IS NULL
+            SELECT id FROM job_run
+            WHERE state = 'queued' AND fanned_out = free.fanned_out AND adapter = ANY(:adapters)
+            ORDER BY due_at, id LIMIT least(:portion, greatest(0, free.runs))) AS next
+        UNION ALL SELECT id FROM job_run WHERE state = 'running' AND turn_id IS NULL AND adapter = ANY(:adapters)
             AND started_at < now() - interval '{STRANDED_AFTER} seconds'
     )
     UPDATE job_run SET state = 'running', started_at = now()
     FROM chosen, job
     WHERE job_run.id = chosen.id AND job_run.state IN ('queued', 'running') AND turn_id IS NULL
         AND job.id = job_run.job_id
-    RETURNING job_run.id, job_run.due_at, job_run.target, job_run.place, job_run.thread_id, job.agent, job.name,
-        job.kind, job.prompt, job.model"""
+    RETURNING job_run.id, job_run.due_at, job_run.target, job_run.adapter, job_run.place,
+        job_run.thread_id, job.agent, job.name, job.kind, job.prompt, job.model"""
 
 THREADS = "SELECT id, adapter, team, key, channel FROM thread WHERE id = ANY(:ids)"
 
@@ -80,19 +87,22 @@ class Admission:
 
 
 def admit(at: Admission) -> int:
-    """Make turns of queued runs, as many as there is room for, and wake their threads. How many they are."""
+    """Make turns of queued runs, a portion of those that there is room for, and wake their threads. How many."""
     found = at.db.one(ANYTHING)
     if found is None or not found.found:
         return 0
-    claimed = sorted(at.db.carried_out(lambda connection: claim(connection, at.limits)), key=lambda run: run.due_at)
+    claimed = at.db.carried_out(lambda connection: claim(connection, at.limits, list(at.adapters)))
+    claimed.sort(key=lambda run: run.due_at)
+    if len(claimed) >= PORTION:
+        at.wakes.runs()
     threads = {row.id: row for row in threads_of(at.db, claimed)}
     return sum(started(at, run, threads.get(run.thread_id)) for run in claimed)
 
 
-def claim(connection: Connection, limits: Jobs) -> list[Row[Any]]:
+def claim(connection: Connection, limits: Jobs, adapters: list[str]) -> list[Row[Any]]:
     connection.execute(compiled(ONE_AT_A_TIME))
-    most = {"targets": limits.max_concurrent_targets, "fanned_out": limits.max_concurrent}
-    return list(connection.execute(compiled(CLAIM), most))
+    most = {"targets": limits.max_concurrent_targets, "fanned_out": limits.max_concurrent, "portion": PORTION}
+    return list(connection.execute(compiled(CLAIM), {**most, "adapters": adapters}))
 
 
 def threads_of(db: Database, runs: list[Row[Any]]) -> list[Row[Any]]:
@@ -101,29 +111,31 @@ def threads_of(db: Database, runs: list[Row[Any]]) -> list[Row[Any]]:
 
 
 def started(at: Admission, run: Row[Any], thread: Row[Any] | None) -> bool:
+    """Start one run of several. What goes wrong with it holds no other up, unless Postgres is away."""
     try:
         return start(at, run, thread)
-    except HeyfleetError:
-        raise
+    except Transient as error:
+        if isinstance(error, Unavailable) and not isinstance(error, TookTooLong):
+            raise
+        log.warning("job_run_waits", job=run.name, target=run.target, error=error.message)
+    except HeyfleetError as error:
+        fail(at.db, run, error.message)
     except Exception as error:
-        # A defect in an adapter, or a row that Postgres refuses: it would be so each time, and hold the others up.
+        # A defect in an adapter, or a row that Postgres refuses: it would be so each time.
         log.exception("job_run_not_started", job=run.name, target=run.target)
         fail(at.db, run, f"an internal error: {type(error).__name__}")
-        return False
+    return False
 
 
 def start(at: Admission, run: Row[Any], thread: Row[Any] | None) -> bool:
     """Make the run's turn; where there is nobody to make it for, the run fails."""
-    name = thread.adapter if thread else run.place["adapter"]
-    adapter = at.adapters.get(name)
-    place = place_of(adapter, run, thread) if adapter else None
+    place = place_of(at.adapters[run.adapter], run, thread)
     if place is None:
-        why = f"the adapter {name} can't be spoken to first" if adapter else f"no adapter is named {name} any more"
-        fail(at.db, run, why)
+        fail(at.db, run, f"the adapter {run.adapter} can't be spoken to first")
         return False
     inbound = Inbound(
         agent=run.agent,
-        adapter=name,
+        adapter=run.adapter,
         key=place.key,
         channel=place.channel,
         actor=f"job:{run.name}",
@@ -149,3 +161,27 @@ def fail(db: Database, run: Row[Any], why: str) -> None:
     log.warning("job_run_failed", job=run.name, target=run.target, error=why)
     noted = event("job_run_failed", trace=run.id.hex, agent=run.agent, job=run.name, target=run.target, error=why)
     db.rows(FAIL, run=run.id, error=why, events=encoded([noted]))
+
+
+# Whoever ended the turn knew nothing of runs (a process of an older version), or the run was never to have a process.
+LOST = f"""
+    WITH settled AS (
+        UPDATE job_run SET ended_at = now(), state = CASE turn.state WHEN 'done' THEN 'done' ELSE 'failed' END,
+            error = coalesce(turn.error, CASE turn.state WHEN 'done' THEN NULL ELSE turn.state END)
+        FROM turn
+        WHERE job_run.state = 'running' AND turn.id = job_run.turn_id
+            AND turn.finished_at < now() - interval '{STRANDED_AFTER} seconds'
+        RETURNING job_run.id
+    )
+    SELECT count(*) AS settled FROM settled"""
+
+UNREACHABLE = """
+    UPDATE job_run SET state = 'skipped', ended_at = now(), error = 'no process has an adapter named ' || adapter
+    WHERE state = 'queued' AND adapter <> ALL(:adapters) AND created_at < now() - make_interval(secs => :patience)"""
+
+
+def tidy(at: Admission) -> None:
+    """What starting and ending runs leaves behind: those whose turn has ended without them, and those for an adapter
+    that nobody has had for a while. May be done by any process, any number of times."""
+    at.db.rows(LOST)
+    at.db.rows(UNREACHABLE, adapters=list(at.adapters), patience=PATIENCE)

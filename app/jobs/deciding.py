@@ -56,11 +56,14 @@ class Decision:
     occurrences: Sequence[Decided]
 
 
-def decide(job: Due, now: datetime) -> Decision:
-    """What becomes of every due time from the job's cursor until now, of which there is at least one."""
+def decide(job: Due, now: datetime, most: int = MOST_AT_ONCE) -> Decision:
+    """What becomes of every due time from the job's cursor until now, of which there is at least one.
+
+    `most`: how many may fire at once; where there are more, the cursor stops before the others.
+    """
     table = timetable(job.schedule, job.anchor)
     if job.max_catch_up == "all":
-        return each(table, job.next_at, now)
+        return each(table, job.next_at, now, most)
     last = max(table.latest(now) or job.next_at, job.next_at)
     late = now - last
     if job.max_catch_up == "0" and late > GRACE:
@@ -73,10 +76,10 @@ def decide(job: Due, now: datetime) -> Decision:
     return Decision(table.after(last), found)
 
 
-def each(table: Timetable, first: datetime, now: datetime) -> Decision:
+def each(table: Timetable, first: datetime, now: datetime, most: int) -> Decision:
     """Every due time fires, the oldest first."""
     found, due = list[Decided](), first
-    while len(found) < MOST_AT_ONCE:
+    while len(found) < most:
         found.append(fired(due, now))
         following = table.after(due)
         if following is None or following > now:

@@ -13,24 +13,29 @@ from sqlalchemy import Connection, Row
 from app.db import Database, compiled
 from app.errors import Refused
 from app.jobs.deciding import Due, passed
-from app.jobs.firing import MATCHING, NUMBERED, filters_of, ids, run_at
+from app.jobs.firing import MATCHING, NUMBERED, filters_of, ids, run_at, with_time
 from app.jobs.installing import told
 from app.jobs.records import BUSY, IS_OPEN, drop_queued, record
 from app.jsonb import dumps
 from app.states import JobState
 from app.timetable import timetable
 
-LOCK = "SELECT *, now() AS now FROM job WHERE id = :job FOR NO KEY UPDATE"
+LOCK = "SELECT * FROM job WHERE id = :job FOR NO KEY UPDATE"
+
+# Once the row is locked, for which another may have been waited for.
+NOW = "SELECT clock_timestamp()"
 
 PAUSE = "UPDATE job SET state = 'paused', paused_by = :by, revision = revision + 1 WHERE id = :job"
 
 RESUME = """
     UPDATE job SET state = 'active', paused_by = NULL, next_at = :next, revision = revision + 1 WHERE id = :job"""
 
+# The revision is raised, since whoever decides right now what is due has not seen these runs.
 RUN_TARGETS = f"""
-    WITH moved AS (SELECT id FROM job WHERE id = :job), made AS (
-        INSERT INTO job_run (id, job_id, due_at, target, place, fanned_out, state, asked_by, error, ended_at)
-        SELECT r.id, moved.id, now(), r.target, r.place, false, CASE WHEN busy THEN 'skipped' ELSE 'queued' END, :by,
+    WITH moved AS (UPDATE job SET revision = revision + 1 WHERE id = :job RETURNING id), made AS (
+        INSERT INTO job_run (id, job_id, due_at, target, adapter, place, fanned_out, state, asked_by, error, ended_at)
+        SELECT r.id, moved.id, now(), r.target, r.place ->> 'adapter', r.place, false,
+            CASE WHEN busy THEN 'skipped' ELSE 'queued' END, :by,
             CASE WHEN busy THEN :busy END, CASE WHEN busy THEN now() END
         FROM moved, jsonb_to_recordset(CAST(:runs AS jsonb)) AS r (id uuid, target text, place jsonb),
             LATERAL (SELECT EXISTS (
@@ -41,9 +46,9 @@ RUN_TARGETS = f"""
     FROM made"""
 
 RUN_THREADS = f"""
-    WITH moved AS (SELECT id, agent FROM job WHERE id = :job), {MATCHING}, made AS (
-        INSERT INTO job_run (id, job_id, due_at, target, thread_id, fanned_out, state, asked_by)
-        SELECT {NUMBERED}, moved.id, now(), matching.target, matching.id, true, 'queued', :by
+    WITH moved AS (UPDATE job SET revision = revision + 1 WHERE id = :job RETURNING id, agent), {MATCHING}, made AS (
+        INSERT INTO job_run (id, job_id, due_at, target, adapter, thread_id, fanned_out, state, asked_by)
+        SELECT {NUMBERED}, moved.id, now(), matching.target, matching.adapter, matching.id, true, 'queued', :by
         FROM moved, matching WHERE NOT matching.passed
         RETURNING 1
     )
@@ -85,11 +90,11 @@ def resume(db: Database, job: UUID, by: str) -> tuple[bool, datetime | None]:
         refuse_gone(row, "resumed")
         if row.state == JobState.ACTIVE:
             return False, row.next_at
-        next_at = row.next_at
+        next_at, now = row.next_at, connection.execute(compiled(NOW)).scalar_one()
         if next_at is not None:
             due = Due(row.schedule, row.anchor, next_at, row.max_catch_up)
-            record(connection, job, passed(due, row.now, f"paused by {row.paused_by}"))
-            next_at = timetable(row.schedule, row.anchor).after(row.now)
+            record(connection, job, passed(due, now, f"paused by {row.paused_by}"))
+            next_at = timetable(row.schedule, row.anchor).after(now)
         connection.execute(compiled(RESUME), {"job": job, "next": next_at})
         told(connection, "job_resumed", row.agent, row.name, by=by)
         return True, next_at
@@ -104,7 +109,7 @@ def run_now(db: Database, job: UUID, by: str) -> Asked:
         row = locked(connection, job)
         refuse_gone(row, "run")
         statement, params = by_hand(row)
-        found = connection.execute(compiled(statement), {**params, "job": job, "by": by}).one()
+        (found,) = with_time(connection, statement, {**params, "job": job, "by": by})
         told(connection, "job_run_asked", row.agent, row.name, by=by, runs=found.queued, passed_over=found.passed)
         return Asked(found.queued, found.passed)
 

@@ -34,7 +34,7 @@ HISTORY = """
         UNION ALL
         (SELECT id, due_at, NULL, 'skipped', 'none', NULL, NULL, CASE
                 WHEN due_times = 1 THEN reason
-                ELSE coalesce(CAST(due_times AS text), 'over 1000') || ' due times up to ' || to_char(
+                ELSE coalesce(CAST(due_times AS text), 'over 60') || ' due times up to ' || to_char(
                     last_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC: ' || reason END, NULL, NULL
         FROM occurrence WHERE job_id = :job AND outcome = 'skipped' AND NOT EXISTS (
             SELECT 1 FROM job_run WHERE job_run.job_id = :job AND job_run.due_at = occurrence.due_at)
@@ -49,7 +49,7 @@ STANDING = """
         (SELECT count(*) FROM job_run WHERE state = 'queued') AS queued,
         (SELECT count(*) FROM job_run WHERE state = 'running') AS running,
         (SELECT count(*) FROM occurrence WHERE outcome = 'late' AND decided_at > now() - interval '1 day') AS late,
-        (SELECT coalesce(sum(coalesce(due_times, 1000)), 0) FROM occurrence
+        (SELECT coalesce(sum(coalesce(due_times, 60)), 0) FROM occurrence
             WHERE outcome = 'skipped' AND decided_at > now() - interval '1 day') AS skipped"""
 
 ODD = """

@@ -3,7 +3,7 @@ what was set by hand stays, unless the configuration says otherwise."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,15 +17,18 @@ from app.config.jobs import JobSpec
 from app.db import Database, compiled
 from app.jobs.deciding import Due, passed
 from app.jobs.records import drop_queued, record
-from app.jsonb import dumps
+from app.jsonb import dumps, storable
 from app.states import JobState
 from app.timetable import timetable
 
 CONFIG = "config"
 """Who paused a job that the configuration pauses, or has no more."""
 
-# The rows stay locked until the end: whoever fires meanwhile waits, and then finds the new revision.
-STORED = "SELECT *, now() AS now FROM job FOR NO KEY UPDATE"
+STORED = "SELECT * FROM job"
+
+# Only what is to be changed, since a heartbeat's row is locked for as long as it is fanned out. Whoever fires it
+# meanwhile waits, and then finds the new revision.
+LOCKED = "SELECT * FROM job WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE"
 
 FIELDS = ("kind", "schedule", "targets", "scope", "idle", "prompt", "model", "max_catch_up")
 JSON = ("schedule", "targets", "scope")
@@ -46,7 +49,8 @@ GONE = """
         paused_by = CASE WHEN state = 'active' THEN :config ELSE paused_by END
     WHERE id = ANY(:ids)"""
 
-NOW = "SELECT now() AS now"
+# Once the rows are locked, for which others may have been waited for.
+NOW = "SELECT clock_timestamp()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,37 +62,65 @@ class Installed:
     gone: list[str]
     never: list[str]
     """New or changed ones whose only time has passed."""
+    kept: list[str]
+    """Those of agents whose folder is not there: they stay as they are."""
 
 
-def install(db: Database, specs: Sequence[JobSpec]) -> Installed:
-    """Make the stored jobs those of the configuration, in one transaction. May be repeated."""
-    return db.carried_out(lambda connection: installed(connection, specs))
+def install(db: Database, specs: Sequence[JobSpec], unseen: Collection[str] = ()) -> Installed:
+    """Make the stored jobs those of the configuration, in one transaction. May be repeated.
+
+    `unseen` are agents whose folder is not there: what is missing of theirs is not taken for gone.
+    """
+    return db.carried_out(lambda connection: installed(connection, specs, unseen))
 
 
-def installed(connection: Connection, specs: Sequence[JobSpec]) -> Installed:
-    now: datetime = connection.execute(compiled(NOW)).scalar_one()
-    stored = {(row.agent, row.name): row for row in connection.execute(compiled(STORED))}
-    done = Installed([], [], [], [])
+def installed(connection: Connection, specs: Sequence[JobSpec], unseen: Collection[str]) -> Installed:
     wanted = {(spec.agent, spec.name): spec for spec in specs}
-    for key, spec in wanted.items():
-        row = stored.get(key)
-        after = new_row(spec, now) if row is None else changed_row(connection, row, spec, now)
-        if after is None:
-            continue
-        written = {**after, **{name: None if after[name] is None else dumps(after[name]) for name in JSON}}
-        if row is None and connection.execute(compiled(INSERT), written).first() is None:
-            continue  # another process installs the same jobs right now
-        if row is not None:
-            connection.execute(compiled(UPDATE), written)
-        (done.new if row is None else done.changed).append(spec.name)
-        told(connection, "job_installed" if row is None else "job_changed", spec.agent, spec.name)
-        if after["next_at"] is None:
-            done.never.append(spec.name)
-    gone = [row for key, row in stored.items() if key not in wanted and row.gone_at is None]
+    stored = {(row.agent, row.name): row for row in connection.execute(compiled(STORED))}
+    touched = [row.id for key, row in stored.items() if is_to_change(row, wanted.get(key), unseen)]
+    new = [spec for key, spec in wanted.items() if key not in stored]
+    kept = [row.name for key, row in stored.items() if key not in wanted and not row.gone_at and row.agent in unseen]
+    done = Installed([], [], [], [], kept)
+    if not (touched or new):
+        return done
+    locked = connection.execute(compiled(LOCKED), {"ids": touched}).all()
+    now: datetime = connection.execute(compiled(NOW)).scalar_one()
+    for spec in new:
+        add(connection, new_row(spec, now), done)
+    gone = [row for row in locked if (row.agent, row.name) not in wanted]
+    for row in locked:
+        found = wanted.get((row.agent, row.name))
+        after = changed_row(connection, row, found, now) if found else None
+        if after is not None:
+            connection.execute(compiled(UPDATE), as_json(after))
+            done.changed.append(row.name)
+            told(connection, "job_changed", row.agent, row.name)
+            if after["next_at"] is None and row.next_at is not None:
+                done.never.append(row.name)
     if gone:
         take_out(connection, gone)
         done.gone.extend(row.name for row in gone)
     return done
+
+
+def is_to_change(row: Row[Any], spec: JobSpec | None, unseen: Collection[str]) -> bool:
+    if spec is None:
+        return row.gone_at is None and row.agent not in unseen
+    same = {name: getattr(row, name) for name in FIELDS} == fields_of(spec)
+    return not same or row.gone_at is not None or (row.state, row.paused_by) != state_of(row, spec)
+
+
+def add(connection: Connection, row: Mapping[str, Any], done: Installed) -> None:
+    if connection.execute(compiled(INSERT), as_json(row)).first() is None:
+        return  # another process installs the same jobs right now
+    done.new.append(row["name"])
+    told(connection, "job_installed", row["agent"], row["name"])
+    if row["next_at"] is None:
+        done.never.append(row["name"])
+
+
+def as_json(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**row, **{name: None if row[name] is None else dumps(row[name]) for name in JSON}}
 
 
 def new_row(spec: JobSpec, now: datetime) -> dict[str, Any]:
@@ -106,7 +138,9 @@ def new_row(spec: JobSpec, now: datetime) -> dict[str, Any]:
 
 
 def changed_row(connection: Connection, row: Row[Any], spec: JobSpec, now: datetime) -> dict[str, Any] | None:
-    """The row as it is to be; None where it is so already. Due times that come to nothing are recorded."""
+    """The row as it is to be; None where it is so by now. Due times that come to nothing are recorded."""
+    if not is_to_change(row, spec, ()):
+        return None
     state, paused_by = state_of(row, spec)
     rescheduled = row.schedule != dict(spec.schedule)
     resumed = row.state == JobState.PAUSED and state == JobState.ACTIVE
@@ -118,14 +152,10 @@ def changed_row(connection: Connection, row: Row[Any], spec: JobSpec, now: datet
         anchor = now
     if rescheduled or resumed:
         next_at = timetable(spec.schedule, anchor).after(now)
-    fields = fields_of(spec)
-    same = {name: getattr(row, name) for name in FIELDS} == fields
-    if same and row.gone_at is None and (row.state, row.paused_by) == (state, paused_by):
-        return None
     if state == JobState.PAUSED and row.state == JobState.ACTIVE:
         drop_queued(connection, [row.id], "paused by the configuration")
     more = {"anchor": anchor, "state": state.value, "paused_by": paused_by, "next_at": next_at}
-    return {"id": row.id, "agent": row.agent, "name": row.name, **fields, **more}
+    return {"id": row.id, "agent": row.agent, "name": row.name, **fields_of(spec), **more}
 
 
 def state_of(row: Row[Any], spec: JobSpec) -> tuple[JobState, str | None]:
@@ -145,7 +175,7 @@ def fields_of(spec: JobSpec) -> dict[str, Any]:
         "targets": None if spec.targets is None else [dict(target) for target in spec.targets],
         "scope": None if spec.scope is None else dict(spec.scope),
         "idle": spec.idle,
-        "prompt": spec.prompt,
+        "prompt": storable(spec.prompt),
         "model": spec.model,
         "max_catch_up": spec.max_catch_up,
     }

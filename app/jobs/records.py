@@ -51,7 +51,7 @@ IS_OPEN = f"open.job_id = {{job}} AND open.target = {{target}} AND open.state IN
 
 DROP_QUEUED = """
     UPDATE job_run SET state = 'skipped', error = :reason, ended_at = now()
-    WHERE job_id = ANY(:jobs) AND state = 'queued' RETURNING id"""
+    WHERE job_id = ANY(:jobs) AND state = 'queued'"""
 
 
 def rows_of(job: UUID, decided: Iterable[Decided]) -> list[Mapping[str, Any]]:
@@ -79,4 +79,4 @@ def record(connection: Connection, job: UUID, decided: Decided | None) -> None:
 
 def drop_queued(connection: Connection, jobs: Sequence[UUID], reason: str) -> int:
     """Skip the runs of these jobs that have not begun. How many they were."""
-    return len(connection.execute(compiled(DROP_QUEUED), {"jobs": jobs, "reason": reason}).all())
+    return connection.execute(compiled(DROP_QUEUED), {"jobs": jobs, "reason": reason}).rowcount

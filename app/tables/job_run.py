@@ -35,6 +35,8 @@ class JobRun(WithCreated, WithId, Base):
     due_at: Mapped[datetime]
     target: Mapped[str]
     """Where it runs, for people: `local:ops`, `local:@ada`."""
+    adapter: Mapped[str]
+    """Started only by processes that have it: not by one whose configuration is older than the job."""
     place: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     """The target as the job names it, `{adapter, kind, name}`; null: the thread."""
     thread_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("thread.id"))

@@ -58,12 +58,12 @@ def advance(s: TurnServices, thread: UUID) -> None:
             s.keeper.drop(held.lease)
     if more:
         s.wakes.thread(thread)
-    if turn is not None and turn.job is not None:
-        s.admit()
     # In this process, rather than through the queue: the replies of turns that waited long must not wait again for a
     # thread that is free of turns.
     for destination in destinations:
         s.deliver(destination)
+    if turn is not None and turn.job is not None:
+        s.admit()
 
 
 Ended = tuple[bool, list[UUID]]

@@ -115,8 +115,9 @@ def on_turn(facts: Facts, limits: Limits, mine: Set[UUID]) -> Action:
         return Rest()
     if turn.command is not None:
         return Obey(turn, turn.command)
-    # What a job asks for has an outcome of its own: it is not mixed into what people ask for.
-    return on_model(facts, turn, [other for other in later if other.job is None], limits)
+    # What a job asks for has an outcome, a model and a prompt of its own: it is not mixed with what people ask for.
+    steers = [other for other in later if other.job is None] if turn.job is None else []
+    return on_model(facts, turn, steers, limits)
 
 
 def on_others(facts: Facts, later: Sequence[TurnFacts]) -> Action | None:

@@ -32,10 +32,8 @@ def answered(
 ) -> Outcome:
     """The step that ends the turn: its text is the reply."""
     turn = action.turn
-    silent = turn.job is not None and answer.text.strip() == SILENT
-    # Whoever wrote while the job's turn ran wants an answer all the same.
-    text = answer.text.strip() if not (silent and (facts.absorbed or action.steers)) else ""
-    text = text or messages.empty_reply
+    text = answer.text.strip() or messages.empty_reply
+    silent = turn.job is not None and text == SILENT
     return Outcome(
         state=TurnState.DONE,
         step_count=turn.step_count + 1,

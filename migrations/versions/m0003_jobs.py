@@ -62,6 +62,7 @@ def upgrade() -> None:
     sa.Column('job_id', sa.Uuid(), nullable=False),
     sa.Column('due_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('target', sa.Text(), nullable=False),
+    sa.Column('adapter', sa.Text(), nullable=False),
     sa.Column('place', postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True),
     sa.Column('thread_id', sa.Uuid(), nullable=True),
     sa.Column('fanned_out', sa.Boolean(), nullable=False),

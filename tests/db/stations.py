@@ -121,7 +121,11 @@ class Worker(Station):
 
     def admit(self) -> int:
         """Start the runs of jobs that there is room for."""
-        return admit(Admission(self.db, self.wakes, self.services.adapters, self.settings.jobs))
+        return admit(self.admission)
+
+    @property
+    def admission(self) -> Admission:
+        return Admission(self.db, self.wakes, self.services.adapters, self.settings.jobs)
 
     def cancel(self, turn: UUID, who: str = "eve") -> UUID | None:
         """The thread to be woken."""

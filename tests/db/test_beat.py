@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import asdict
 
 import pytest
 import redis
 from redis.exceptions import RedisError
 
+from app.config.jobs import JobSpec
+from app.db import Database
+from app.jobs import hands
 from app.leader import leader
+from app.queue import Wakes
+from beat.jobs import JobWork
 from beat.lease import LeaderLease, Leadership, Standing
+from tests.db.rows import value
+from tests.db.schedules import HOUR, installed, job_of, pass_time, runs, spec
 
 
 def client(url: str) -> redis.Redis:
@@ -31,6 +40,13 @@ class Clock:
 
     def __call__(self) -> float:
         return self.time
+
+
+def until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_one_leads_and_the_other_takes_over_when_it_lapses(redis_url: str) -> None:
@@ -128,3 +144,47 @@ def test_a_leader_that_can_t_renew_stops_at_once_and_goes_on_when_it_can(redis_u
     kept.keep()
     assert kept.mine, "it asks again at the next look, not in five seconds"
     assert told == [Standing.MINE, Standing.UNKNOWN, Standing.MINE]
+
+
+def test_the_lease_is_kept_from_a_thread_and_a_process_that_is_stuck_loses_it(redis_url: str) -> None:
+    alive_at = time.monotonic()
+    kept = Leadership(lease(redis_url, ttl=1), 0.2, lambda _: None)
+    kept.start(lambda: alive_at, lambda: "2026-01-01T00:00:00+00:00")
+    other = lease(redis_url, "two", 1)
+    try:
+        until(lambda: kept.mine)
+        held_until = time.monotonic() + 2
+        while time.monotonic() < held_until:
+            assert other.claim() is Standing.LOST, "it is renewed however long a look takes"
+            time.sleep(0.05)
+        alive_at = float("-inf")
+        until(lambda: other.claim() is Standing.MINE)
+        assert not kept.mine
+    finally:
+        kept.release()
+
+
+def test_a_failed_installation_keeps_no_job_from_being_fired(db: Database, redis_url: str) -> None:
+    installed(db, spec())
+    pass_time(db, HOUR)
+    wakes = Wakes(redis_url)
+    bad = JobSpec(**{**asdict(spec("bad")), "name": "a\0b"})
+    work = JobWork(db, wakes, lambda: [bad, spec()], set, lambda: True)
+    assert 0 < work.look() <= 1
+    wakes.close()
+    assert runs(db) == [("note:ops", "queued")]
+    assert work.looked_at is not None
+
+
+def test_who_led_without_a_break_installs_nothing_anew(db: Database, redis_url: str) -> None:
+    """A pause by hand must not be undone by each moment without Redis."""
+    wakes, specs = Wakes(redis_url), [spec(state="active")]
+    work = JobWork(db, wakes, lambda: specs, set, lambda: True)
+    work.look()
+    hands.pause(db, job_of(db), "ada")
+    work.look()
+    assert value(db, "SELECT state FROM job") == "paused"
+    work.forget()
+    work.look()
+    wakes.close()
+    assert value(db, "SELECT state FROM job") == "active"

@@ -7,18 +7,20 @@ from datetime import UTC, datetime, timedelta
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
+import psycopg
 import pytest
 
 from app.config.jobs import JobSpec
 from app.config.settings import Retention
 from app.db import Database
-from app.errors import Refused
-from app.jobs import hands, history
+from app.errors import Refused, TookTooLong
+from app.jobs import firing, hands, history, installing
 from app.jobs.firing import fan_out, fire_targets
 from app.jobs.installing import install
 from app.results import Failed
 from app.retention import prune
 from tests.db.doubles import NoteAdapter, ScriptedModel
+from tests.db.guards import libpq
 from tests.db.processes import together
 from tests.db.rows import pump, rows, value
 from tests.db.schedules import HOUR, installed, job_of, outcomes, over, pass_time, runs, spec
@@ -41,8 +43,8 @@ def test_jobs_of_the_configuration_are_installed_updated_and_paused_when_they_ar
     assert kinds == [
         ("job_installed", "a"),
         ("job_installed", "b"),
-        ("job_changed", "a"),
         ("job_installed", "c"),
+        ("job_changed", "a"),
         ("job_gone", "b"),
     ]
 
@@ -127,6 +129,36 @@ def test_many_beats_that_start_at_once_install_each_job_once(db: Database, datab
     assert value(db, "SELECT count(*) FROM event WHERE kind = 'job_installed'") == 20
 
 
+def test_what_is_missing_of_an_agent_whose_folder_is_not_there_is_not_taken_for_gone(db: Database) -> None:
+    install(db, [spec("a"), spec("b", agent="second")])
+    done = install(db, [], unseen={"second"})
+    assert (done.gone, done.kept) == (["a"], ["b"])
+    assert rows(db, STATES) == [("a", "paused", "config"), ("b", "active", None)]
+    assert install(db, []).gone == ["b"]
+
+
+def test_a_text_that_postgres_does_not_take_is_stored_without_it(db: Database) -> None:
+    install(db, [spec(prompt="a\0b")])
+    assert value(db, "SELECT prompt FROM job") == "a\ufffdb"
+    assert install(db, [spec(prompt="a\0b")]).changed == []
+
+
+def test_a_row_that_is_being_fired_holds_no_installation_up_but_its_own(db: Database, database_url: str) -> None:
+    install(db, [spec("a"), spec("b")])
+    with psycopg.connect(libpq(database_url)) as other:
+        other.execute("SELECT 1 FROM job WHERE name = 'a' FOR UPDATE")
+        done = impatient(db, [spec("a"), spec("b", prompt="new"), spec("c")])
+        assert (done.new, done.changed) == (["c"], ["b"])
+        with pytest.raises(TookTooLong, match="took too long over a statement"):
+            impatient(db, [spec("a", prompt="new"), spec("b", prompt="new"), spec("c")])
+
+
+def impatient(db: Database, specs: list[JobSpec]) -> installing.Installed:
+    with db.transaction() as connection:
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '100ms'")
+        return installing.installed(connection, specs, ())
+
+
 # --- by hand
 
 
@@ -189,6 +221,16 @@ def test_a_run_by_hand_leaves_the_schedule_alone(db: Database) -> None:
     assert runs(db, "target, state, asked_by") == [("note:dev", "queued", "ada"), ("note:ops", "queued", "ada")]
     asked = hands.run_now(db, job_of(db), "ada")
     assert (asked.queued, asked.passed_over) == (0, 2)
+
+
+def test_a_firing_that_was_decided_before_a_run_by_hand_is_decided_again(db: Database) -> None:
+    installed(db, spec())
+    pass_time(db, HOUR)
+    stale = firing.all_decided(db.rows(firing.DUE_TARGETS, most=9, aside=[]), firing.Aside())
+    hands.run_now(db, job_of(db), "ada")
+    assert firing.fire(db, stale, firing.Aside()) == 0
+    assert fire_targets(db) == 0
+    assert runs(db, "state", "created_at") == [("queued",), ("skipped",)]
 
 
 def test_a_heartbeat_run_by_hand_goes_through_the_same_threads(db: Database) -> None:

@@ -11,10 +11,12 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from app.db import Database
-from app.migrate import alembic_config, current, head, migrate, missing, pending
+from app.migrate import alembic_config, migrate
+from app.revisions import current, head, missing, pending, revisions
 from app.services.postgres import EmbeddedPostgres
 from app.tables import Base
 from tests.conftest import run, url_of
@@ -94,6 +96,11 @@ def test_there_and_back_and_there_again(empty: Callable[[], Database]) -> None:
     assert schema(db) == there
     migrate(url(db))
     assert schema(db) == there
+
+
+def test_the_migrations_are_known_as_alembic_knows_them() -> None:
+    scripts = ScriptDirectory.from_config(alembic_config("")).walk_revisions()
+    assert revisions() == tuple(script.revision for script in scripts)
 
 
 def test_each_migration_can_be_taken_back_and_made_again(empty: Callable[[], Database]) -> None:

@@ -80,8 +80,9 @@ FILL = f"""
     INSERT INTO occurrence (id, job_id, due_at, last_at, due_times, outcome, decided_at)
     SELECT id, id, created_at, created_at, 1, CASE WHEN get_byte(uuid_send(id), 15) = 0 THEN 'late' ELSE 'ran' END,
         now() - interval '2 days' FROM job;
-    INSERT INTO job_run (id, job_id, due_at, target, fanned_out, state, turn_id, thread_id, created_at, ended_at)
-    SELECT turn.id, turn.thread_id, turn.created_at, 'note:ops', thread.seq % 2 = 0, CASE
+    INSERT INTO job_run (id, job_id, due_at, target, adapter, fanned_out, state, turn_id, thread_id, created_at,
+        ended_at)
+    SELECT turn.id, turn.thread_id, turn.created_at, 'note:ops', 'note', thread.seq % 2 = 0, CASE
             WHEN turn.state = 'queued' AND thread.seq % 1000 = 0 THEN 'running'
             WHEN turn.state = 'queued' THEN 'queued' ELSE 'done' END,
         CASE WHEN turn.state <> 'queued' OR thread.seq % 1000 = 0 THEN turn.id END, turn.thread_id,
@@ -240,19 +241,21 @@ STATEMENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "hold destinations": (cancel.HOLD_DESTINATIONS, {"turn": TURN}),
     "withdraw replies": (cancel.WITHDRAW, {"turn": TURN, "error": "e"}),
     "a turn by the end of its id": (obey.NAMED, {"adapter": "note", "name": "000003ea"}),
-    "jobs that are due": (firing.DUE_TARGETS, {"most": 200}),
-    "heartbeats that are due": (firing.DUE_SCOPE, {"most": 200}),
-    "the next due time": (firing.SOONEST_TARGETS, {}),
-    "the next heartbeat": (firing.SOONEST_SCOPE, {}),
+    "jobs that are due": (firing.DUE_TARGETS, {"most": 200, "aside": [TURN]}),
+    "heartbeats that are due": (firing.DUE_SCOPE, {"most": 200, "aside": [TURN]}),
+    "the next due time": (firing.SOONEST_TARGETS, {"aside": [TURN]}),
+    "the next heartbeat": (firing.SOONEST_SCOPE, {"aside": [TURN]}),
     "fire": (firing.FIRE, {**fired(), "runs": dumps([{**firing.run_at(TURN, PLACE), "due_at": str(NOW)}])}),
     "fan out": (
         firing.FAN_OUT,
         {**fired(), "agent": "default", "stacks": False, "idle": 60.0, "filters": filters(), "ids": "0" * 20},
     ),
     "whether a run waits": (admitting.ANYTHING, {}),
-    "claim runs": (admitting.CLAIM, {"targets": 150, "fanned_out": 8}),
+    "claim runs": (admitting.CLAIM, {"targets": 180, "fanned_out": 8, "portion": 30, "adapters": ["note"]}),
     "threads of runs": (admitting.THREADS, {"ids": [THREAD]}),
     "accept a run": (inbox.ACCEPT_RUN, {**accepting(), "run": TURN}),
+    "settle runs": (admitting.LOST, {}),
+    "give runs up": (admitting.UNREACHABLE, {"adapters": ["note"], "patience": 3600.0}),
     "fail a run": (admitting.FAIL, {"run": TURN, "error": "e", "events": "[]"}),
     "end a run": (closing.END_RUN, {"turn": TURN, "error": "e"}),
     "drop queued runs": (records.DROP_QUEUED, {"jobs": [THREAD], "reason": "r"}),
@@ -301,7 +304,7 @@ TYPES: list[tuple[type, str]] = [
     (bool, "boolean"), (int, "bigint"), (float, "float8"), (UUID, "uuid"), (str, "text"), (bytes, "bytea"),
     (type(None), "text"), (datetime, "timestamptz"),
 ]  # fmt: skip
-LISTS = {UUID: "uuid[]", int: "bigint[]"}
+LISTS = {UUID: "uuid[]", int: "bigint[]", str: "text[]"}
 
 
 def type_of(value: Any) -> str:

@@ -118,8 +118,11 @@ def test_without_redis_jobs_are_late_at_most(site: Site) -> None:
     more_runs(fleet, "ops", 60, 8)
     more_runs(fleet, "beat", 60)
     assert assert_each_due_time_has_one_outcome(fleet) > 10
-    outcomes = "SELECT DISTINCT outcome FROM occurrence JOIN job ON job.id = job_id WHERE name = 'ops' ORDER BY 1"
-    assert fleet.sql(outcomes) == [("late",), ("ran",)], "each of its times was run, however late"
+    outcomes = """
+        SELECT outcome, min(reason) FROM occurrence JOIN job ON job.id = job_id
+        WHERE name = 'ops' AND (outcome <> 'skipped' OR reason NOT LIKE 'each target still had a run%')
+        GROUP BY 1 ORDER BY 1"""
+    assert [outcome for outcome, _ in fleet.sql(outcomes)] == ["late", "ran"], "none was given up for being late"
 
 
 @pytest.mark.parametrize("site", [JOBS], indirect=True)

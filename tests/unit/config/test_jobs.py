@@ -138,6 +138,20 @@ def test_a_heartbeat_over_threads(read: Read) -> None:
         (but(JOB, agent="nobody"), ".agent: job daily: there is no agent of this name; known here: default"),
         (but(JOB, model="gpt"), ".model: job daily: must be provider/name, such as openai/gpt-5.4-mini"),
         (but(JOB, max_catch_up=2), ".max_catch_up: job daily: must be one of 0, 1, all"),
+        (
+            but(JOB, max_catch_up=True),
+            ".max_catch_up: job daily: must be one of 0, 1, all; YAML reads yes, no, on and off",
+        ),
+        (but(BEAT, scope={"local": {"teams": []}}), ".scope.local.teams: job round: must not be empty"),
+        (but(JOB, targets={"local": {"channels": ["a\0b"]}}), ".targets.local.channels[0]: job daily: must match"),
+        (
+            but(JOB, schedule={"at": "2026-12-01T09:00+05:00", "timezone": "Europe/Berlin"}),
+            ".schedule.timezone: job daily: means nothing to a time with an offset of its own;",
+        ),
+        (
+            but(JOB, schedule={"cron": "@daily", "timezone": "localtime"}),
+            ".schedule.timezone: job daily: there is no such time zone;",
+        ),
         (but(JOB, colour="red"), ".colour: job daily: there is no such key; known here: agent, every, id, idle,"),
         (
             but(BEAT, targets={"local": {"users": ["ada"]}}),
@@ -234,3 +248,11 @@ def test_an_edited_job_is_seen_and_a_broken_one_is_refused(tmp_path: Path) -> No
     assert [found.prompt for found in live.jobs()] == ["another one"]
     job.unlink()
     assert live.jobs() == []
+
+
+def test_a_folder_that_can_t_be_read_is_not_one_without_jobs(tmp_path: Path, problems: Problems) -> None:
+    folder = tmp_path / "agent" / "jobs"
+    folder.parent.mkdir()
+    folder.write_text("not a folder")
+    (problem,) = problems("{}")
+    assert problem.startswith(f"{folder}: can't be read (Not a directory)")
