@@ -46,6 +46,9 @@ class JobWork:
         self.leads = leads
         self.looked_at: datetime | None = None
         self._installed: Sequence[JobSpec] | None = None
+        self._installed_after = -1
+        self._forgotten = 0
+        """How often another may have led meanwhile; raised by another thread than the one that installs."""
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -60,7 +63,7 @@ class JobWork:
 
     def forget(self) -> None:
         """Another may have led meanwhile, with another configuration: install again."""
-        self._installed = None
+        self._forgotten += 1
 
     def look(self) -> float:
         """Fire what is due. Seconds until the next look."""
@@ -79,11 +82,11 @@ class JobWork:
 
     def _install(self) -> None:
         self._go_on()
-        wanted, unseen = self.jobs(), self.unseen()
-        if wanted is self._installed:
+        wanted, unseen, forgotten = self.jobs(), self.unseen(), self._forgotten
+        if wanted is self._installed and forgotten == self._installed_after:
             return
         done = install(self.db, wanted, unseen)
-        self._installed = wanted
+        self._installed, self._installed_after = wanted, forgotten
         if done.new or done.changed or done.gone:
             log.info("jobs_installed", new=done.new, changed=done.changed, gone=done.gone)
         if done.kept:

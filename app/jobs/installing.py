@@ -87,7 +87,7 @@ def installed(connection: Connection, specs: Sequence[JobSpec], unseen: Collecti
     now: datetime = connection.execute(compiled(NOW)).scalar_one()
     for spec in new:
         add(connection, new_row(spec, now), done)
-    gone = [row for row in locked if (row.agent, row.name) not in wanted]
+    gone = [row for row in locked if (row.agent, row.name) not in wanted and row.gone_at is None]
     for row in locked:
         found = wanted.get((row.agent, row.name))
         after = changed_row(connection, row, found, now) if found else None
