@@ -52,17 +52,17 @@ CLAIM = f"""
                 SELECT 1 FROM approval WHERE approval.turn_id = job_run.turn_id AND approval.state = 'pending')) AS runs
         FROM (VALUES (false, CAST(:targets AS bigint)), (true, CAST(:fanned_out AS bigint))) AS most (fanned_out, runs)
     ), chosen AS (
-        SELECT next.id FROM free, LATERAL (
+        SELECT next.id, 'queued' AS was FROM free, LATERAL (
             SELECT id FROM job_run
             WHERE state = 'queued' AND fanned_out = free.fanned_out AND adapter = ANY(:adapters)
             ORDER BY due_at, id LIMIT least(:portion, greatest(0, free.runs))) AS next
-        UNION ALL SELECT id FROM job_run WHERE state = 'running' AND turn_id IS NULL AND adapter = ANY(:adapters)
+        UNION ALL SELECT id, 'running' FROM job_run
+        WHERE state = 'running' AND turn_id IS NULL AND adapter = ANY(:adapters)
             AND started_at < now() - interval '{STRANDED_AFTER} seconds'
     )
     UPDATE job_run SET state = 'running', started_at = now()
     FROM chosen, job
-    WHERE job_run.id = chosen.id AND job_run.state IN ('queued', 'running') AND turn_id IS NULL
-        AND job.id = job_run.job_id
+    WHERE job_run.id = chosen.id AND job_run.state = chosen.was AND turn_id IS NULL AND job.id = job_run.job_id
     RETURNING job_run.id, job_run.due_at, job_run.target, job_run.adapter, job_run.place,
         job_run.thread_id, job.agent, job.name, job.kind, job.prompt, job.model"""
 

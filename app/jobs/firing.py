@@ -56,7 +56,7 @@ MOVED = """
     moved AS (
         UPDATE job SET next_at = d.next FROM jsonb_to_recordset(CAST(:decisions AS jsonb))
             AS d (job uuid, was timestamptz, next timestamptz, revision bigint)
-        WHERE job.id = d.job AND job.next_at = d.was AND job.revision = d.revision AND job.state = 'active'
+        WHERE job.id = d.job AND job.next_at = d.was AND job.revision = d.revision
         RETURNING job.id, job.agent, job.name
     )"""
 

@@ -171,6 +171,17 @@ def test_who_decided_before_another_fired_writes_nothing(db: Database) -> None:
     )
 
 
+def test_who_decided_long_ago_does_not_take_the_cursor_back(db: Database) -> None:
+    installed(db, spec())
+    pass_time(db, HOUR)
+    stale = firing.all_decided(db.rows(firing.DUE_TARGETS, most=9, aside=[]), firing.Aside())
+    db.rows("UPDATE job SET next_at = next_at + interval '5 hours'")
+    before = rows(db, "SELECT * FROM job")
+    assert firing.fire(db, stale, firing.Aside()) == 0
+    assert rows(db, "SELECT * FROM job") == before
+    assert runs(db) == []
+
+
 @pytest.mark.parametrize("mode", ["1", "all"])
 def test_a_cursor_that_came_back_fires_nothing_that_has_its_run(db: Database, mode: str) -> None:
     """Whatever moves a cursor back (a clock, a restored row, a defect): the unique key of the runs is the promise."""
@@ -186,6 +197,7 @@ def test_a_cursor_that_came_back_fires_nothing_that_has_its_run(db: Database, mo
     assert fire_targets(db) == fan_out(db) == 0
     assert value(db, "SELECT count(*) FROM job_run") == 2
     assert value(db, "SELECT count(*) FROM occurrence") == 2
+    assert rows(db, "SELECT next_at > now() FROM job") == [(True,)] * 2, "and it goes on from there"
 
 
 def test_a_job_that_was_changed_between_look_and_write_is_not_fired_as_it_was(db: Database) -> None:

@@ -210,7 +210,7 @@ def test_what_a_job_says_is_seen_in_a_chat(make_fleet: MakeFleet, tmp_path: Path
             env=fleet.environment,
             stdout=output,
             # Whoever runs the tests in the background has it ignored, which would be inherited.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
         )
     try:
         wait_until(lambda: seen.read_text().count("[ops] ops\n") >= 2, 30, fleet.logs)
