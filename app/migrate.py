@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.resources import files
 
 from alembic import command
@@ -24,3 +25,8 @@ def migrate(url: str) -> None:
 def create_revision(url: str, message: str) -> None:
     """Write a new migration from the difference between the tables and the database at `url`."""
     command.revision(alembic_config(url), message, autogenerate=True)
+
+
+if __name__ == "__main__":
+    # The URL has a password, which neither a command line nor an environment should show.
+    migrate(sys.stdin.read())

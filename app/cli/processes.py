@@ -10,8 +10,9 @@ from pathlib import Path
 import typer
 
 from app.bootstrap import warn_of
+from app.cli.banner import banner
+from app.cli.services import migrate_apart
 from app.cli.services import services as run_services
-from app.config.settings import Settings, WebhookAdapter
 from app.errors import Refused
 from app.log import configure
 from app.report import report_errors
@@ -49,46 +50,12 @@ def web(context: typer.Context) -> None:
 
 
 def services(context: typer.Context) -> None:
-    """Run the embedded Postgres and Redis, migrate, and say where everything is (a line of the Procfile)."""
+    """Run the embedded Postgres and Redis, migrate, and say where everything is."""
     settings = context.obj.settings()
     configure(settings.log.level, settings.log.format, "services")
-    from app.migrate import migrate  # noqa: PLC0415 (9 MB that the other processes need not have)
-
-    run_services(settings, migrate, lambda: banner(settings))
+    run_services(settings, migrate_apart, lambda: banner(settings))
 
 
 def version() -> None:
     """Print the version."""
     sys.stdout.write(f"heyfleet {package_version('heyfleet')}\n")
-
-
-def banner(settings: Settings) -> str:
-    """Where everything is, and what to try next."""
-    url = f"http://{settings.http.host}:{settings.http.port}"
-    lines = [
-        "",
-        "heyfleet is up.",
-        "",
-        f"  Ingress  {url}   (health: {url}/ready, figures: {url}/metrics)",
-        f"  Flower   http://{settings.flower.host}:{settings.flower.port}",
-        f"  State    {settings.state_dir}",
-        "",
-        "Try next, in another terminal:",
-        "",
-        "  .venv/bin/heyfleet chat",
-    ]
-    for adapter in settings.adapters:
-        if isinstance(adapter, WebhookAdapter):
-            lines += ["", *curl(settings, adapter, url)]
-            break
-    return "\n".join([*lines, ""])
-
-
-def curl(settings: Settings, adapter: WebhookAdapter, url: str) -> list[str]:
-    made = settings.state_dir / "secrets" / adapter.name
-    secret = f"$(cat {made})" if adapter.secret is None else "$SECRET"
-    return [
-        f"  curl {url}/webhook/{adapter.name} \\",
-        f'    -H "Authorization: Bearer {secret}" \\',
-        '    -d \'{"user": "ada", "text": "hello", "sync": true}\'',
-    ]
