@@ -81,7 +81,8 @@ def close_queued(connection: Connection, thread: Row[Any], closing: Closing) -> 
     params = {"turn": closing.turn, "state": closing.state.value, "answer": text, "cancel_by": closing.cancelled_by}
     if connection.execute(compiled(CLOSE), params).first() is None:
         return None
-    connection.execute(compiled(END_RUN), {"turn": closing.turn, "error": f"cancelled by {closing.cancelled_by}"})
+    if closing.cancelled_by is not None:
+        connection.execute(compiled(END_RUN), {"turn": closing.turn, "error": f"cancelled by {closing.cancelled_by}"})
     connection.execute(compiled(ONE_LESS), {"thread": thread.id})
     said = {"id": uuid7(), "thread": thread.id, "turn": closing.turn, "agent": thread.agent, "text": text}
     connection.execute(compiled(SAY), said)

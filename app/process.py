@@ -77,7 +77,8 @@ class Personas:
     def get(self, agent_id: str, model: str | None = None) -> Persona:
         """The agent, with another model than its own where one is named.
 
-        Raises Refused for an agent that isn't configured, ConfigError where its folder was never any good."""
+        Raises Refused for an agent that isn't configured, ConfigError where its folder was never any good.
+        """
         settings, agents, models = self._parts()
         spec = agents.get(agent_id)
         tools = tools_of(self.db, spec.tools, settings.builtin_tools, settings.policy)

@@ -14,16 +14,17 @@ import structlog
 from celery import signals
 
 from app.audit import encoded, event, insert_events
-from app.config.load import Loaded, load
+from app.config.load import load
 from app.config.settings import Settings
 from app.config.watch import LiveSettings
 from app.db import Database
-from app.errors import ConfigError, HeyfleetError
+from app.errors import ConfigError
 from app.log import configure
 from app.queue import Wakes, make_app
 from app.report import report_errors
 from app.revisions import missing
 from app.services.addresses import Addresses, wait_for
+from app.starting import exit_code
 from beat.jobs import JobWork
 from beat.lease import AlwaysLeads, LeaderLease, Leadership, Leads, Standing
 from beat.scheduler import FleetScheduler
@@ -45,28 +46,26 @@ def main(arguments: list[str]) -> int:
     if arguments not in ([], ["--without-lease"]):
         sys.stderr.write(USAGE)
         return 2
-    try:
-        loaded = load()
-        settings = loaded.settings
-        configure(settings.log.level, settings.log.format, "beat")
-        refuse_missing_folders(loaded)
-        report_errors(settings, "beat")
-        addresses = wait_for(settings, also=lambda found: missing(found.database_url))
-    except ConfigError as error:
-        sys.stderr.write("\n".join(error.problems) + "\n")
-        return 1
-    except HeyfleetError as error:
-        sys.stderr.write(f"beat: {error.message}\n")
-        return 1
-    run(loaded, addresses, with_lease=not arguments)
-    return 0
+    return exit_code("beat", lambda: run(with_lease=not arguments))
 
 
-def refuse_missing_folders(loaded: Loaded) -> None:
+def run(*, with_lease: bool) -> None:
+    """Start as every process does, and then schedule, or stand by, until told to stop."""
+    loaded = load()
+    settings = loaded.settings
+    # Before the wait: what is edited meanwhile is seen.
+    live = LiveSettings(loaded)
+    configure(settings.log.level, settings.log.format, "beat")
+    refuse_missing_folders(settings)
+    report_errors(settings, "beat")
+    schedule(live, wait_for(settings, also=lambda found: missing(found.database_url)), with_lease=with_lease)
+
+
+def refuse_missing_folders(settings: Settings) -> None:
     """A beat that lacks an agent's folder would take that agent's jobs for gone. Raises ConfigError."""
     problems = [
         f"agents.{name}.path: there is no folder {agent.path}; make it, or correct the path"
-        for name, agent in loaded.settings.agents.items()
+        for name, agent in settings.agents.items()
         if "path" in agent.model_fields_set and not agent.path.is_dir()
     ]
     if problems:
@@ -78,9 +77,7 @@ def folderless(settings: Settings) -> set[str]:
     return {name for name, agent in settings.agents.items() if not agent.path.is_dir()}
 
 
-def run(loaded: Loaded, addresses: Addresses, *, with_lease: bool) -> None:
-    """Schedule, or stand by, until told to stop."""
-    live = LiveSettings(loaded)
+def schedule(live: LiveSettings, addresses: Addresses, *, with_lease: bool) -> None:
     db = Database(addresses.database_url, name="beat", pool_size=CONNECTIONS)
     wakes = Wakes(addresses.redis_url)
     owner = f"{socket.gethostname()} beat {os.getpid()} {secrets.token_hex(4)}"
@@ -94,7 +91,7 @@ def run(loaded: Loaded, addresses: Addresses, *, with_lease: bool) -> None:
 
     if with_lease:
         client = redis.Redis.from_url(addresses.redis_url, socket_timeout=2, socket_connect_timeout=2)
-        lease = loaded.settings.lease
+        lease = live.get().lease
         leads = Leadership(LeaderLease(client, lease.ttl, owner), lease.renew, changed)
     # Connecting to this signal keeps Celery from setting up logging of its own.
     signals.setup_logging.connect(keep_ours, weak=False)

@@ -40,7 +40,8 @@ class JobWork:
         self.wakes = wakes
         self.jobs = jobs
         self.unseen = unseen
-        self.aside = Aside()
+        # One for each of the two threads that fire.
+        self.aside, self.aside_of_threads = Aside(), Aside()
         self.alive_at = time.monotonic()
         """When it last looked, or went on with a long look."""
         self.leads = leads
@@ -101,8 +102,8 @@ class JobWork:
             seconds = (self._minding(self._fan_out) if leads else None) or LOOK_EVERY
 
     def _fan_out(self) -> float:
-        self._told("heartbeats_fired", fan_out(self.db, self.aside, self.leads))
-        return rest(self.db, SOONEST_SCOPE, self.aside)
+        self._told("heartbeats_fired", fan_out(self.db, self.aside_of_threads, self.leads))
+        return rest(self.db, SOONEST_SCOPE, self.aside_of_threads)
 
     def _told(self, what: str, runs: int) -> None:
         if runs:

@@ -65,7 +65,7 @@ def show_verb(context: typer.Context, job: Id, agent: Agent = None, as_json: AsJ
 
 
 @app.command()
-def run(context: typer.Context, job: Id, agent: Agent = None) -> None:
+def run(context: typer.Context, job: Id, agent: Agent = None, as_json: AsJson = False) -> None:
     """Queue one run for each target at once; the schedule is left alone."""
     with connected(context) as core:
         row = to_change(core, job, agent)
@@ -74,33 +74,35 @@ def run(context: typer.Context, job: Id, agent: Agent = None) -> None:
         core.wakes.runs()
     passed = f"; {asked.passed_over} passed over, for a run that has not ended or activity" if asked.passed_over else ""
     if not asked.queued:
-        raise Refused(f"nothing was queued: {passed.removeprefix('; ') or 'no thread matches the scope of this job'}")
-    sys.stdout.write(f"{asked.queued} {'run' if asked.queued == 1 else 'runs'} of {row.name} queued{passed}\n")
+        none = "no thread matches its scope (heyfleet threads shows those seen so far)"
+        raise Refused(f"nothing was queued: {passed.removeprefix('; ') or none}; heyfleet jobs history {row.name}")
+    said = f"{asked.queued} {'run' if asked.queued == 1 else 'runs'} of {row.name} queued{passed}"
+    report(row, said, as_json=as_json, queued=asked.queued, passed_over=asked.passed_over)
 
 
 @app.command()
-def pause(context: typer.Context, job: Id, agent: Agent = None) -> None:
+def pause(context: typer.Context, job: Id, agent: Agent = None, as_json: AsJson = False) -> None:
     """Stop it from firing, until it is resumed; runs that have not begun are skipped."""
     with connected(context) as core:
         row = to_change(core, job, agent)
         dropped = hands.pause(core.db, row.id, getpass.getuser())
     if dropped is None:
-        raise Refused(f"job {row.name} is paused already (by {row.paused_by})")
+        raise Refused(f"job {row.name} is paused already (by {row.paused_by}); heyfleet jobs resume {row.name}")
     skipped = f"; {dropped} queued runs are skipped" if dropped else ""
-    sys.stdout.write(f"job {row.name} is paused{skipped}\n")
+    report(row, f"job {row.name} is paused{skipped}", as_json=as_json, state=JobState.PAUSED.value, skipped=dropped)
     warn_of_config(core, row, JobState.PAUSED)
 
 
 @app.command()
-def resume(context: typer.Context, job: Id, agent: Agent = None) -> None:
+def resume(context: typer.Context, job: Id, agent: Agent = None, as_json: AsJson = False) -> None:
     """Let it fire again; what was due meanwhile is skipped."""
     with connected(context) as core:
         row = to_change(core, job, agent)
         resumed, next_at = hands.resume(core.db, row.id, getpass.getuser())
     if not resumed:
-        raise Refused(f"job {row.name} is not paused")
+        raise Refused(f"job {row.name} is not paused; heyfleet jobs run {row.name} starts it at once")
     due = f"due next at {plain(next_at)}" if next_at else "its time has passed: heyfleet jobs run starts it by hand"
-    sys.stdout.write(f"job {row.name} is active; {due}\n")
+    report(row, f"job {row.name} is active; {due}", as_json=as_json, state=JobState.ACTIVE.value, next_at=next_at)
     warn_of_config(core, row, JobState.ACTIVE)
 
 
@@ -111,6 +113,12 @@ def history(context: typer.Context, job: Id, agent: Agent = None, limit: Limit =
         row = rows.find(core.db, job, agent)
         found = [{**each._asdict(), "job_id": row.name} for each in rows.history(core.db, row.id, limit)]
     show(found, RUN_COLUMNS, as_json=as_json, nothing=f"Job {row.name} has not been due yet.")
+
+
+def report(row: Row[Any], said: str, *, as_json: bool, **facts: Any) -> None:
+    """What came of an order."""
+    told = json.dumps({"id": row.name, "agent": row.agent, **facts}, default=plain, indent=2) if as_json else said
+    sys.stdout.write(told + "\n")
 
 
 def to_change(core: Core, job: str, agent: str | None) -> Row[Any]:

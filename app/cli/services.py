@@ -19,7 +19,7 @@ import structlog
 from app.cli.banner import banner
 from app.config.load import load
 from app.config.settings import Settings
-from app.errors import Cancelled, ConfigError, HeyfleetError, Permanent
+from app.errors import Cancelled, HeyfleetError, Permanent
 from app.log import configure, redact
 from app.services.addresses import EMBEDDED, Recorded, Server, record, recorded, wait_for
 from app.services.place import servers_folder
@@ -27,6 +27,7 @@ from app.services.postgres import EmbeddedPostgres
 from app.services.private import private_folder
 from app.services.redis import EmbeddedRedis
 from app.services.stop import Stop, stop_signals
+from app.starting import exit_code
 
 log = structlog.get_logger()
 
@@ -223,21 +224,13 @@ def migrate_apart(url: str) -> None:
         raise Permanent(f"the database could not be brought up to date (exit code {done.returncode}); why is above")
 
 
-def main() -> int:
+def run() -> None:
     """`python -m app.cli.services` (a line of the Procfile): as `heyfleet services`, without all other verbs, which
     take as much memory again."""
-    try:
-        settings = load().settings
-        configure(settings.log.level, settings.log.format, "services")
-        services(settings, migrate_apart, lambda: banner(settings))
-    except ConfigError as error:
-        sys.stderr.write("\n".join(error.problems) + "\n")
-        return 1
-    except HeyfleetError as error:
-        sys.stderr.write(f"services: {error.message}{f' ({error.detail})' if error.detail else ''}\n")
-        return 1
-    return 0
+    settings = load().settings
+    configure(settings.log.level, settings.log.format, "services")
+    services(settings, migrate_apart, lambda: banner(settings))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code("services", run))

@@ -73,7 +73,7 @@ def beat(core: Core) -> dict[str, Any] | str:
     except RedisError as error:
         return f"unknown: Redis is out of reach ({error})"
     if found is None:
-        return "nobody leads: no beat is running, or one takes over within seconds"
+        return "nobody leads: start a beat (python -m beat); where one was just killed, another takes over by itself"
     return {"leader": found.owner, "since": found.since, "looked": found.looked_at or "not yet: is Postgres there?"}
 
 

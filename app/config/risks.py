@@ -23,7 +23,7 @@ class Risk:
 
 def risks(settings: Settings, confirmed: Mapping[str, Collection[str]]) -> list[Risk]:
     """`confirmed`: for each agent, the names of its own tools of which some calls are asked about."""
-    found = [*of_runtime(settings), *of_listeners(settings), *of_policy(settings)]
+    found = [*of_runtime(settings), *of_listeners(settings), *of_policy(settings), *of_jobs(settings)]
     for adapter in settings.adapters:
         found += of_adapter(settings, adapter, confirmed.get(adapter.agent, ()))
     return found
@@ -52,6 +52,13 @@ def of_policy(settings: Settings) -> Iterator[Risk]:
     for pattern in settings.policy.allow:
         if not pattern.strip("*? "):
             yield Risk("policy.allow", f"{pattern!r} allows every command that is not blocked; name commands", "worker")
+
+
+def of_jobs(settings: Settings) -> Iterator[Risk]:
+    most, threads = settings.jobs.max_concurrent_targets, settings.worker.threads
+    if settings.jobs.define and most >= threads:
+        said = f"{most} runs at once take all {threads} threads of a worker: people would wait; set fewer"
+        yield Risk("jobs.max_concurrent_targets", said, "worker")
 
 
 def of_adapter(settings: Settings, adapter: Adapter, confirmed: Collection[str]) -> Iterator[Risk]:

@@ -176,7 +176,8 @@ LOST = f"""
     SELECT count(*) AS settled FROM settled"""
 
 UNREACHABLE = """
-    UPDATE job_run SET state = 'skipped', ended_at = now(), error = 'no process has an adapter named ' || adapter
+    UPDATE job_run SET state = 'skipped', ended_at = now(),
+        error = 'no process has an adapter named ' || adapter || ': add it, or take it out of the job'
     WHERE state = 'queued' AND adapter <> ALL(:adapters) AND created_at < now() - make_interval(secs => :patience)"""
 
 

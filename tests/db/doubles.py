@@ -85,8 +85,12 @@ class WaitingModel(ScriptedModel):
         super().__init__(*script, rule=rule)
         self.asked = threading.Event()
         self.let = threading.Event()
+        self.waiting = 0
+        """How many were asked and not answered yet."""
 
     def ask(self, prompt: Prompt, *, cancel: Cancel, on_text: Callable[[str], None] | None = None) -> Answer:
+        with self._lock:
+            self.waiting += 1
         self.asked.set()
         while not self.let.wait(0.01):
             if cancel.is_set():

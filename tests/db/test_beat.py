@@ -14,11 +14,12 @@ from app.config.jobs import JobSpec
 from app.db import Database
 from app.jobs import hands
 from app.leader import leader
-from app.queue import Wakes
+from app.queue import TURNS, Wakes
 from beat.jobs import JobWork
 from beat.lease import LeaderLease, Leadership, Standing
 from tests.db.rows import value
 from tests.db.schedules import HOUR, installed, job_of, pass_time, runs, spec
+from tests.db.wakes_seen import woken
 
 
 def client(url: str) -> redis.Redis:
@@ -148,12 +149,12 @@ def test_a_leader_that_can_t_renew_stops_at_once_and_goes_on_when_it_can(redis_u
 
 def test_the_lease_is_kept_from_a_thread_and_a_process_that_is_stuck_loses_it(redis_url: str) -> None:
     alive_at = time.monotonic()
-    kept = Leadership(lease(redis_url, ttl=1), 0.2, lambda _: None)
+    kept = Leadership(lease(redis_url, ttl=2), 0.3, lambda _: None)
     kept.start(lambda: alive_at, lambda: "2026-01-01T00:00:00+00:00")
-    other = lease(redis_url, "two", 1)
+    other = lease(redis_url, "two", 2)
     try:
         until(lambda: kept.mine)
-        held_until = time.monotonic() + 2
+        held_until = time.monotonic() + 3
         while time.monotonic() < held_until:
             assert other.claim() is Standing.LOST, "it is renewed however long a look takes"
             time.sleep(0.05)
@@ -173,6 +174,7 @@ def test_a_failed_installation_keeps_no_job_from_being_fired(db: Database, redis
     assert 0 < work.look() <= 1
     wakes.close()
     assert runs(db) == [("note:ops", "queued")]
+    assert woken(redis_url, TURNS) == ["jobs"], "a worker is woken to start it"
     assert work.looked_at is not None
 
 
@@ -188,3 +190,16 @@ def test_who_led_without_a_break_installs_nothing_anew(db: Database, redis_url: 
     work.look()
     wakes.close()
     assert value(db, "SELECT state FROM job") == "active"
+
+
+def test_jobs_of_an_agent_whose_folder_is_away_stay_as_they_are(db: Database, redis_url: str) -> None:
+    installed(db, spec())
+    pass_time(db, HOUR)
+    wakes, unseen = Wakes(redis_url), {"default"}
+    work = JobWork(db, wakes, list, lambda: unseen, lambda: True)
+    work.look()
+    assert runs(db) == [("note:ops", "queued")]
+    unseen.clear()
+    work.look()
+    wakes.close()
+    assert value(db, "SELECT state FROM job") == "paused"

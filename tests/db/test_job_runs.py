@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
@@ -14,18 +17,26 @@ from app.control.desk import Order, answer
 from app.db import Database
 from app.errors import HeyfleetError, Permanent, Refused
 from app.inbox import accept
-from app.jobs.admitting import Admission, admit, claim, start, tidy
+from app.jobs.admitting import PORTION, Admission, admit, claim, start, tidy
 from app.jobs.firing import fan_out, fire_targets
 from app.policy.people import Person
-from app.queue import Wakes
-from tests.db.doubles import NoteAdapter, ScriptedModel, bash
+from app.queue import TURNS, Wakes
+from app.turns.advance import advance
+from app.turns.pace import Pace
+from tests.db.doubles import NoteAdapter, ScriptedModel, WaitingModel, bash
 from tests.db.guards import unguarded
 from tests.db.processes import together
 from tests.db.rows import assert_settled, pump, rows, value
 from tests.db.schedules import HOUR, installed, outcomes, over, pass_time, runs, spec
 from tests.db.stations import Runner, Worker, inbound
+from tests.db.wakes_seen import woken
 
 Make = Callable[..., Any]
+
+
+WAITING = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event <> 'advisory'"""
 
 
 class ThreadAdapter(NoteAdapter):
@@ -195,7 +206,7 @@ def test_a_run_for_an_adapter_that_a_process_lacks_is_left_to_others_for_a_while
     db.rows("UPDATE job_run SET created_at = created_at - interval '2 hours'")
     tidy(w.admission)
     found = rows(db, "SELECT state, error FROM job_run WHERE adapter = 'new'")
-    assert found == [("skipped", "no process has an adapter named new")]
+    assert found == [("skipped", "no process has an adapter named new: add it, or take it out of the job")]
     pump(w)
     assert_settled(db)
 
@@ -283,6 +294,77 @@ def test_many_at_once_start_no_more_than_are_allowed_and_none_twice(
     assert sum(started) == 25
     assert value(db, "SELECT count(*) FROM job_run WHERE state = 'running' AND turn_id IS NOT NULL") == 25
     assert value(db, "SELECT count(*) FROM turn") == 25
+
+
+def test_who_claims_counts_what_another_has_claimed_and_not_yet_committed(db: Database) -> None:
+    """Each sees other rows as its own, so that only the lock makes the count right."""
+    place = {"kind": "channel", "name": "ops"}
+    due(db, spec("a", targets=({**place, "adapter": "x"},)), spec("b", targets=({**place, "adapter": "y"},)))
+    limits, found = Jobs(max_concurrent_targets=1), list[Any]()
+    second = threading.Thread(
+        target=lambda: found.append(db.carried_out(lambda connection: claim(connection, limits, ["y"])))
+    )
+    with db.transaction() as first:
+        assert len(claim(first, limits, ["x"])) == 1
+        second.start()
+        deadline = time.monotonic() + 20
+        while not found and value(db, WAITING) == 0:
+            assert time.monotonic() < deadline
+    second.join(20)
+    assert found == [[]]
+
+
+def test_more_runs_than_one_process_starts_are_another_s(worker: Make, db: Database, redis_url: str) -> None:
+    w: Worker = worker()
+    due(db, spec(at=tuple(f"c{number}" for number in range(PORTION + 5))))
+    assert w.admit() == PORTION
+    assert woken(redis_url, TURNS)[0] == "jobs", "before its own are started"
+    assert w.admit() == 5
+    assert woken(redis_url, TURNS).count("jobs") == 1
+
+
+def test_jobs_leave_a_process_room_for_people(worker: Make, db: Database) -> None:
+    w: Worker = worker()
+    services = replace(w.services, pace=Pace(room=1))
+    due(db, spec())
+    w.admit()
+    (thread,) = rows(db, "SELECT id FROM thread")
+    person = w.say(thread="person")
+    done = threading.Event()
+
+    def work() -> None:
+        advance(services, thread[0])
+        done.set()
+
+    job = threading.Thread(target=work)
+    with services.pace.slow(scheduled=True):
+        job.start()
+        advance(services, person.thread_id)
+        assert said(w) == ["re: hello"]
+        assert not done.wait(0.3)
+    assert done.wait(20)
+    job.join(20)
+    assert_settled(db)
+
+
+def test_a_job_that_waits_for_its_model_takes_no_room(worker: Make, db: Database) -> None:
+    model = WaitingModel()
+    w: Worker = worker(model=model)
+    services = replace(w.services, pace=Pace(room=1))
+    due(db, spec(at=("one", "two")))
+    w.admit()
+    threads = [
+        threading.Thread(target=advance, args=(services, thread)) for (thread,) in rows(db, "SELECT id FROM thread")
+    ]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 20
+    while model.waiting < 2:
+        assert time.monotonic() < deadline, "the second waits for the first one's model"
+    model.let.set()
+    for thread in threads:
+        thread.join(20)
+    assert_settled(db)
 
 
 def test_a_run_whose_process_died_before_its_turn_was_made_is_taken_up(worker: Make, db: Database) -> None:

@@ -14,7 +14,9 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
+from app.cli.services import migrate_apart
 from app.db import Database
+from app.errors import Permanent
 from app.migrate import alembic_config, migrate
 from app.revisions import current, head, missing, pending, revisions
 from app.services.postgres import EmbeddedPostgres
@@ -147,3 +149,14 @@ def test_a_database_of_a_newer_version_is_not_behind(empty: Callable[[], Databas
     db.rows("DELETE FROM alembic_version")
     assert pending(db)
     assert "heyfleet db migrate" in (missing(url(db)) or "")
+
+
+def test_migrating_in_a_process_of_its_own(empty: Callable[[], Database], capfd: pytest.CaptureFixture[str]) -> None:
+    db = empty()
+    migrate_apart(url(db))
+    assert not pending(db)
+    password = db.engine.url.password
+    assert password
+    with pytest.raises(Permanent, match="could not be brought up to date"):
+        migrate_apart(url(db).replace(password, "wrong"))
+    assert "password authentication failed" in capfd.readouterr().err, "why is told"

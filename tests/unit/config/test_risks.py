@@ -22,6 +22,9 @@ QUIET: dict[str, Any] = {
 }
 
 
+JOB = {"id": "a", "kind": "cron", "every": "1h", "targets": {"in": {"users": ["ada"]}}, "prompt": "hello"}
+
+
 def said(confirmed: list[str] | None = None, adapter: dict[str, Any] | None = None, **more: Any) -> list[str]:
     data = {**QUIET, **more, "adapters": [{**QUIET["adapters"][0], **(adapter or {})}]}
     return [
@@ -37,6 +40,10 @@ def test_a_careful_set_up_is_quiet() -> None:
     ("more", "words"),
     [
         ({"runtime": {"name": "host"}}, "worker runtime: host runs commands on this machine"),
+        (
+            {"jobs": [JOB], "worker": {"threads": 100}},
+            "worker jobs.max_concurrent_targets: 180 runs at once take all 100 threads",
+        ),
         ({"runtime": {"name": "guarded"}}, "worker runtime: guarded runs commands on this machine"),
         ({"http": {"host": "0.0.0.0"}}, "web http: listens on 0.0.0.0"),
         ({"flower": {"host": "::"}}, "web flower: listens on :: without a password"),

@@ -32,6 +32,12 @@ def test_runs_each_line_that_says_so() -> None:
     assert answer.text == ""
 
 
+def test_says_each_line_that_it_is_told_to_say_and_nothing_else() -> None:
+    assert ask(UserText("say: [SILENT]"), first=True).text == "[SILENT]"
+    assert ask(UserText("please\n say: one \nsay:\nsay: two")).text == "one\ntwo"
+    assert ask(ToolResult("a", "bash", "x"), UserText("say: one")).text == "It printed:\nx\none"
+
+
 def test_answers_with_the_results_and_hears_what_came_meanwhile() -> None:
     results = [ToolResult("a", "bash", "one"), ToolResult("b", "bash", "two")]
     assert ask(*results).text == "It printed:\none\n\nIt printed:\ntwo"
