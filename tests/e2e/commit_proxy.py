@@ -14,8 +14,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 WRITES = ("INSERT", "UPDATE", "DELETE")
-# Neither the sweeper's bookkeeping nor the renewal of leases is a commit of a turn.
-NOT_OF_A_TURN = (" role ", "INTO role", "runner SET", "INTO runner", "INTO slot", "AS mine", "slot SET held_until")
+# Neither the sweeper's bookkeeping nor the renewal of leases is a commit of a turn, nor is a beat's note that it leads.
+NOT_OF_A_TURN = (
+    " role ",
+    "INTO role",
+    "runner SET",
+    "INTO runner",
+    "INTO slot",
+    "AS mine",
+    "slot SET held_until",
+    "(SELECT 1) AS here",
+)
 
 
 @dataclass

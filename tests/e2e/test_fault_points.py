@@ -204,5 +204,5 @@ def test_the_leader_killed_at_every_commit_of_a_firing(rig: Rig, after: bool) ->
     first = rig.fleet.start("beat")
     wait_until(lambda: rig.fleet.sql("SELECT count(*) FROM job") == [(2,)], 20, rig.fleet.logs)
     first.stop()
-    # Two firings, a fan-out's commit, and the turns of the runs where the beat was the one to start them.
-    assert rig.sweep("beat", after, rig.one_firing) > 4
+    # A firing and a fan-out at least; more where it found the jobs one by one, or started the runs' turns itself.
+    assert rig.sweep("beat", after, rig.one_firing) > 2
