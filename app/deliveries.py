@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -17,26 +16,39 @@ from app.audit import encoded, event, insert_events
 from app.config.settings import Delivery as DeliverySettings
 from app.db import Database, move
 from app.errors import LeaseLost
+from app.jsonb import dumps
 from app.leases import FREE, RELEASE, TAKE, Keeper, Lease, insist
-from app.ports import Adapter, Outbound
-from app.results import Ambiguous, Failed, Retry, SendResult, Sent
+from app.ports import Adapter
+from app.results import Absent, Ambiguous, Retry, SendResult, Sent
+from app.send_outcomes import Outcome, outcome_of
 from app.states import DELIVERY_MOVES, DeliveryState
+from app.traffic import Outbound
 
 log = structlog.get_logger()
 
+
+def no_timer(destination: UUID, seconds: float) -> None:
+    """The sweeper wakes it."""
+
+
 # The oldest unsent delivery, if it is its time. One that is `sending` already was begun by a process that is gone.
+# Whether it may have arrived is read from the row itself once it is locked, not from the statement's snapshot.
 HEAD = """
     , head AS (
-        UPDATE delivery SET state = 'sending', attempts = attempts + 1
+        UPDATE delivery SET state = 'sending', attempts = attempts + 1, doubtful = doubtful OR state = 'sending'
         FROM lane
         WHERE delivery.id = (
                 SELECT id FROM delivery
                 WHERE destination_id = :destination AND state IN ('pending', 'sending') ORDER BY seq LIMIT 1)
-            AND delivery.state = 'pending' AND delivery.due_at <= now()
-        RETURNING delivery.id, delivery.turn_id, delivery.kind, delivery.body, delivery.attempts
+            AND (delivery.state = 'pending' AND delivery.due_at <= now() OR delivery.state = 'sending')
+        RETURNING delivery.id, delivery.turn_id, delivery.kind, delivery.body, delivery.attempts, delivery.doubtful,
+            delivery.sent, delivery.created_at
     )
     SELECT lane.adapter, lane.address, lane.lease_token, destination.version + 1 AS seen,
-        head.id, head.turn_id, head.body, head.attempts, turn.trace,
+        head.id, head.turn_id, head.kind, head.body, head.attempts, head.doubtful, head.sent, head.created_at,
+        turn.trace,
+        (SELECT first.sent FROM delivery AS first WHERE first.turn_id = head.turn_id AND first.kind = CASE
+            WHEN head.kind LIKE 'approval_outcome:%' THEN 'approval:' || substr(head.kind, 18) END) AS replaces,
         (SELECT jsonb_agg(jsonb_build_object('name', name, 'media_type', media_type,
                 'data', translate(encode(body, 'base64'), E'\\n', '')) ORDER BY attachment.id)
             FROM attachment
@@ -65,33 +77,20 @@ FINISH = f"""
             lease_until = CASE WHEN idle AND version = :seen THEN NULL ELSE lease_until END,
             wake_at = CASE WHEN idle AND version = :seen
                 THEN now() + make_interval(secs => CAST(:wait AS float)) ELSE now() END
-        FROM (SELECT CAST(:wait AS float) IS NOT NULL OR NOT EXISTS (
+        FROM (SELECT CAST(:wait AS float) IS NOT NULL OR NOT :more AND NOT EXISTS (
                 SELECT 1 FROM delivery
                 WHERE destination_id = :destination AND state IN ('pending', 'sending') AND id <> :delivery
             ) AS idle) AS others
         WHERE id = :destination AND lease_token = :token
         RETURNING id, lease_until
     ), done AS (
-        UPDATE delivery SET state = :state, error = :error,
+        UPDATE delivery SET state = :state, error = :error, doubtful = :doubtful, attempts = :attempts,
+            sent = sent || CAST(:sent AS jsonb),
             due_at = coalesce(now() + make_interval(secs => CAST(:wait AS float)), due_at),
-            finished_at = CASE WHEN CAST(:wait AS float) IS NULL THEN now() END
+            finished_at = CASE WHEN NOT :more AND CAST(:wait AS float) IS NULL THEN now() END
         FROM lane WHERE delivery.id = :delivery AND delivery.state = 'sending'
     ), noted AS ({insert_events("lane")})
     SELECT lease_until IS NULL AS released FROM lane"""
-
-SETTLE = """
-    WITH lane AS (SELECT id FROM destination WHERE id = :destination AND lease_token = :token FOR UPDATE),
-    settled AS (
-        UPDATE delivery SET error = :error,
-            state = CASE WHEN :safe AND attempts < :most THEN 'pending' ELSE 'ambiguous' END,
-            finished_at = CASE WHEN NOT (:safe AND attempts < :most) THEN now() END
-        FROM lane WHERE destination_id = :destination AND state = 'sending' RETURNING delivery.id, delivery.turn_id
-    ), noted AS (
-        INSERT INTO event (id, trace, kind, turn_id, data)
-        SELECT gen_random_uuid(), turn.trace, 'delivery_in_doubt', turn.id, jsonb_build_object('delivery', settled.id)
-        FROM settled JOIN turn ON turn.id = settled.turn_id
-    )
-    SELECT count(*) AS doubtful FROM settled"""
 
 GIVE_BACK = f"""
     UPDATE destination SET {RELEASE}, version = version + 1,
@@ -110,6 +109,8 @@ class Outbox:
     adapter: Callable[[str], Adapter]
     settings: DeliverySettings
     draining: threading.Event
+    later: Callable[[UUID, float], None] = no_timer
+    """Wakes a destination in so many seconds. Best effort: the sweeper does it too, a moment later."""
 
 
 def deliver(box: Outbox, destination: UUID) -> None:
@@ -129,35 +130,32 @@ def deliver(box: Outbox, destination: UUID) -> None:
 
 
 def work(box: Outbox, destination: UUID, row: Row[Any], lease: Lease) -> Row[Any] | None:
-    """Send the delivery that was claimed, or find out why none was. The next one, or None once the lane is free."""
+    """Send what was claimed, and write down what became of it. What is next, or None once the lane is free."""
     if row.id is None:
-        return settle_or_rest(box, destination, row)
+        rest(box, destination, row)
+        return None
     adapter = box.adapter(row.adapter)
-    result = sent(adapter, Outbound(str(row.id), row.address, row.body, row.attempts, row.files or ()))
-    state, wait, error = verdict(result, row.attempts, adapter.resend_safe, box.settings)
-    noted = event(
-        f"delivery_{state.value}",
-        trace=row.trace,
-        turn=row.turn_id,
-        delivery=str(row.id),
-        attempt=row.attempts,
-        error=error,
-        retry_in=wait,
-    )
+    outcome = outcome_of(tried(adapter, row, box.settings.attempts), row.attempts, adapter.in_doubt, box.settings)
     params = {
         "destination": destination,
         "token": row.lease_token,
         "seen": row.seen,
         "delivery": row.id,
-        "state": state.value,
-        "error": error,
-        "wait": wait,
-        "events": encoded([noted]),
+        "state": outcome.state.value,
+        "error": outcome.error,
+        "wait": outcome.wait,
+        "doubtful": outcome.doubtful,
+        "attempts": outcome.attempts,
+        "sent": dumps(list(outcome.references)),
+        "more": outcome.more,
+        "events": encoded(events_of(row, outcome)),
     }
     ended = insist(box.db, FINISH, params, lease)
     if ended is None:
         raise LeaseLost(f"destination {destination} was taken over by another process")
     if ended.released:
+        if outcome.wait is not None:
+            box.later(destination, outcome.wait)
         return None
     if box.draining.is_set():
         box.db.one(GIVE_BACK, destination=destination, token=row.lease_token, seen=-1)
@@ -165,8 +163,16 @@ def work(box: Outbox, destination: UUID, row: Row[Any], lease: Lease) -> Row[Any
     return next_head(box, destination, row.lease_token)
 
 
-def sent(adapter: Adapter, outbound: Outbound) -> SendResult:
+def tried(adapter: Adapter, row: Row[Any], most: int) -> SendResult:
+    """Send it, unless an earlier try turns out to have arrived."""
+    outbound = outbound_of(row)
     try:
+        if row.doubtful:
+            settled = settle(adapter, outbound)
+            if not isinstance(settled, Absent):
+                return settled
+            if row.attempts > most:
+                return Ambiguous("it was tried as often as it may be, and did not arrive as far as can be told")
         return adapter.send(outbound)
     except Exception as error:
         # A defect in an adapter: nobody knows how far it came, and it must not hold the lane up for ever.
@@ -174,50 +180,45 @@ def sent(adapter: Adapter, outbound: Outbound) -> SendResult:
         return Ambiguous(f"{type(error).__name__}: {error}")
 
 
-def verdict(
-    result: SendResult, attempts: int, resend_safe: bool, settings: DeliverySettings
-) -> tuple[DeliveryState, float | None, str | None]:
-    """The delivery's next state, the seconds until it is tried again (None: it is not), and why."""
-    tries_left = attempts < settings.attempts
-    match result:
-        case Sent():
-            return DeliveryState.SENT, None, None
-        case Retry(reason, after) if tries_left:
-            return DeliveryState.PENDING, max(backoff(attempts, settings), after or 0.0), reason
-        case Ambiguous(reason) if tries_left and resend_safe:
-            return DeliveryState.PENDING, backoff(attempts, settings), reason
-        case Retry(reason) | Failed(reason):
-            return DeliveryState.FAILED, None, reason
-        case Ambiguous(reason):
-            return DeliveryState.AMBIGUOUS, None, reason
-        case _:
-            assert_never(result)
+def settle(adapter: Adapter, outbound: Outbound) -> Sent | Absent | Retry | Ambiguous:
+    match adapter.in_doubt:
+        case "resend":
+            return Absent()
+        case "look":
+            return adapter.settle(outbound)
+        case "flag":
+            return Ambiguous("it may have arrived: whoever sent it did not live to see")
 
 
-def backoff(attempts: int, settings: DeliverySettings) -> float:
-    """Doubling, with jitter: a fleet that lost one receiver must not come back to it in step."""
-    return float(min(settings.max_backoff, settings.backoff * 2 ** (attempts - 1)) * (0.5 + random.random() / 2))
-
-
-def settle_or_rest(box: Outbox, destination: UUID, row: Row[Any]) -> Row[Any] | None:
-    """Nothing was claimed: decide what a process that is gone had begun, else give the lane back."""
-    safe = box.adapter(row.adapter).resend_safe
-    settled = box.db.one(
-        SETTLE,
-        destination=destination,
-        token=row.lease_token,
-        safe=safe,
-        most=box.settings.attempts,
-        error="the process that sent it died: it may have arrived",
+def outbound_of(row: Row[Any]) -> Outbound:
+    return Outbound(
+        id=str(row.id),
+        address=row.address,
+        kind=row.kind,
+        body=row.body,
+        attempt=row.attempts,
+        files=row.files or (),
+        sent=row.sent,
+        replaces=row.replaces or (),
+        staged_at=row.created_at,
     )
-    if settled is None:
-        raise LeaseLost(f"destination {destination} was taken over by another process")
-    if settled.doubtful:
-        return next_head(box, destination, row.lease_token)
+
+
+def events_of(row: Row[Any], outcome: Outcome) -> list[dict[str, Any]]:
+    """What the audit trail says of one try. Waiting for a limit to let it through is none."""
+    if outcome.held:
+        return []
+    what = {"trace": row.trace, "turn": row.turn_id, "delivery": str(row.id)}
+    found = [event("delivery_in_doubt", **what)] if row.doubtful else []
+    kind = "delivery_part_sent" if outcome.more else f"delivery_{outcome.state.value}"
+    return [*found, event(kind, **what, attempt=row.attempts, error=outcome.error, retry_in=outcome.wait)]
+
+
+def rest(box: Outbox, destination: UUID, row: Row[Any]) -> None:
+    """Nothing is due: give the lane back."""
     rested = box.db.one(GIVE_BACK, destination=destination, token=row.lease_token, seen=row.seen)
     if rested is None:
         raise LeaseLost(f"destination {destination} was taken over by another process")
-    return None
 
 
 def next_head(box: Outbox, destination: UUID, token: int) -> Row[Any]:
@@ -234,7 +235,17 @@ ENDED_BADLY = {state: DELIVERY_MOVES[state] for state in (DeliveryState.FAILED, 
 def retry(db: Database, delivery: UUID) -> UUID | None:
     """Send once more what ended `failed` or `ambiguous`. Its destination, to be woken; None where it is not so."""
     with db.transaction() as connection:
-        moved = move(connection, "delivery", delivery, ENDED_BADLY, DeliveryState.PENDING, attempts=0, finished_at=None)
+        moved = move(
+            connection,
+            "delivery",
+            delivery,
+            ENDED_BADLY,
+            DeliveryState.PENDING,
+            attempts=0,
+            finished_at=None,
+            # Whoever asks for it has looked, and wants it sent.
+            doubtful=False,
+        )
         if moved is None:
             return None
         destination: UUID = connection.exec_driver_sql(

@@ -15,8 +15,8 @@ from app.clock import uuid7
 from app.db import Database, compiled
 from app.errors import Refused, Unavailable
 from app.jsonb import dumps, storable
-from app.ports import Inbound
 from app.states import OPEN_TURNS, sql_list
+from app.traffic import Inbound
 
 # The receipt comes first and everything else hangs on its row: a duplicate finds it taken (waiting for the first one's
 # commit where need be) and writes nothing at all. Sent to many processes at once, one of them wins.

@@ -6,11 +6,12 @@ Implementations never see the database. Each method says what it may raise and w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
-from app.results import Answer, Place, SendResult, Verdict
+from app.results import Answer, Place, SendResult, Settled, Verdict
+from app.traffic import Outbound
 
 
 class Cancel(Protocol):
@@ -25,52 +26,20 @@ class Cancel(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Inbound:
-    """One message as an adapter understood it. `event_key` is what the provider's event is deduplicated by."""
-
-    agent: str
-    adapter: str
-    key: str
-    """The thread's key within adapter and team."""
-    channel: str
-    actor: str
-    text: str
-    event_key: str
-    team: str = ""
-    data: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    attachments: Sequence[Mapping[str, str]] = ()
-    """Each `{name, media_type, data}` with `data` in base64, and `text` where it is short text."""
-    reply: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Where the reply goes, in the adapter's own words; empty where nothing is to be sent."""
-    command: str | None = None
-    """The control command that the text is."""
-    create_thread: bool = True
-    """False: the thread must exist already."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outbound:
-    """One delivery, ready to be carried out."""
-
-    id: str
-    address: str
-    body: Mapping[str, Any]
-    """`{thread, run, status, text}`"""
-    attempt: int
-    """From 1."""
-    files: Sequence[Mapping[str, str]] = ()
-    """What goes with it, each `{name, media_type, data}` with `data` in base64."""
+InDoubt = Literal["resend", "look", "flag"]
+"""What is done about a send that may have arrived: send it again, since the other side can tell; ask `settle`; or leave
+it to people."""
 
 
 class Adapter(Protocol):
     """One configured connection to a chat provider."""
 
     name: str
-    resend_safe: bool
-    """Whether what may have arrived can be sent again: the other side can tell that it is the same."""
+    in_doubt: InDoubt
     streaming: bool
     """Whether drafts of a reply are published while the model still speaks."""
+    answers_each: bool
+    """Whether each of several messages that one turn took in gets the reply; else it is said once."""
 
     def address(self, reply: Mapping[str, Any], thread_key: str) -> str | None:
         """The destination that a reply goes to, or None where nothing is to be sent. Pure."""
@@ -81,10 +50,17 @@ class Adapter(Protocol):
         ...
 
     def send(self, delivery: Outbound) -> SendResult:
-        """Carry out one delivery.
+        """Carry out one delivery, or the next part of it.
 
-        Never raises for what the other side did: the result says sent, retry, failed or ambiguous. It may be called
-        again for one delivery only after it returned retry.
+        Never raises for what the other side did: the result says what became of it. It may be called again for one part
+        only after it returned retry, or nothing has arrived as far as `settle` can tell.
+        """
+        ...
+
+    def settle(self, delivery: Outbound) -> Settled:
+        """Find out whether the next part has arrived: the answer to an earlier try is not known. Sends nothing.
+
+        Only asked where `in_doubt` is "look".
         """
         ...
 

@@ -69,6 +69,8 @@ class Sent:
 
     reference: str = ""
     """What the other side calls it."""
+    more: bool = False
+    """This was a part of the delivery, and there is another one to be sent behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,16 @@ class Retry:
 
     reason: str
     after: float | None = None
+    doubtful: bool = False
+    """Of looking whether it has arrived: that could not be told now, and is to be asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Nothing was sent: a limit that the fleet shares has no place for `after` seconds."""
+
+    reason: str
+    after: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +100,18 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Ambiguous:
-    """It may or may not have arrived, and there is no way to find out."""
+    """It may or may not have arrived."""
 
     reason: str
 
 
-SendResult = Sent | Retry | Failed | Ambiguous
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Of looking whether something has arrived: it has not, or whoever gets it twice can tell."""
+
+
+SendResult = Sent | Retry | Held | Failed | Ambiguous
+Settled = Sent | Absent | Retry | Ambiguous
 
 
 MOST_CHARACTERS = 50_000

@@ -27,7 +27,7 @@ from app.control.obey import obey_at_once, told
 from app.errors import Refused
 from app.inbox import Accepted, accept
 from app.policy.people import Person, may_enter
-from app.ports import Inbound
+from app.traffic import Inbound
 
 LOOK_EVERY = 0.1
 SLOW_AFTER = 15.0

@@ -13,9 +13,9 @@ from app.control.commands import Command
 from app.control.desk import Answered, Desk, Order, answer, cancel, revoke, sees
 from app.errors import Refused
 from app.inbox import Accepted
-from app.ports import Inbound
 from app.questions import minutes, shown_arguments
 from app.states import OPEN_TURNS, TurnState, sql_list
+from app.traffic import Inbound
 
 SHORTEST_ID = 6
 """Characters of a turn's id by whose end people may name it."""

@@ -22,7 +22,7 @@ from app.inbox import MANY, Accepted, accept
 from app.ingress.runs import Standing, Waiting, standings
 from app.jsonb import storable
 from app.policy.people import Person, may_enter
-from app.ports import Inbound
+from app.traffic import Inbound
 
 MOST_SECONDS = 30.0
 

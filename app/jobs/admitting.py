@@ -18,9 +18,10 @@ from app.config.jobs import Jobs
 from app.db import Database, compiled
 from app.errors import HeyfleetError, TookTooLong, Transient, Unavailable
 from app.inbox import accept_run
-from app.ports import Adapter, Inbound
+from app.ports import Adapter
 from app.queue import Wakes
 from app.results import Place
+from app.traffic import Inbound
 
 log = structlog.get_logger()
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.states import DeliveryState
@@ -33,6 +34,10 @@ class Delivery(WithCreated, WithId, Base):
     body: Mapped[dict[str, Any]]
     state: Mapped[str]
     attempts: Mapped[int] = mapped_column(server_default="0")
+    sent: Mapped[list[str]] = mapped_column(JSONB, server_default=text("'[]'"))
+    """What the other side calls the parts of it that have arrived."""
+    doubtful: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Its next part may have arrived: the process that sent it died, or the answer to it was lost."""
     due_at: Mapped[datetime] = mapped_column(server_default=func.now())
     error: Mapped[str | None]
     finished_at: Mapped[datetime | None]

@@ -180,8 +180,10 @@ def replies(
     quiet: bool = False,
 ) -> list[Reply]:
     """One delivery for the turn (unless `quiet`) and for each message that it took in on the way, where they have an
-    address."""
+    address and the adapter answers each."""
     asked: list[tuple[UUID, Mapping[str, Any]]] = [] if quiet else [(turn.id, turn.reply)]
+    if not adapter.answers_each:
+        return replies_to(asked, facts, adapter, state, text)
     asked += [(UUID(absorbed["id"]), absorbed["reply"]) for absorbed in facts.absorbed]
     asked += [(steer.id, steer.reply) for steer in steers]
     return replies_to(asked, facts, adapter, state, text)

@@ -11,9 +11,10 @@ from uuid import UUID
 from app.config.settings import Settings
 from app.db import Database
 from app.leases import Keeper
-from app.ports import Adapter, Model, Outbound, Tool
+from app.ports import Adapter, InDoubt, Model, Tool
 from app.queue import Wakes
-from app.results import Failed, SendResult
+from app.results import Ambiguous, Failed, SendResult
+from app.traffic import Outbound
 from app.turns.pace import Pace
 
 
@@ -61,8 +62,9 @@ class TurnServices:
 class Unconfigured:
     """Stands for an adapter that rows still name and the config does not: its turns end, and say so nowhere."""
 
-    resend_safe = False
+    in_doubt: InDoubt = "flag"
     streaming = False
+    answers_each = False
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -72,6 +74,9 @@ class Unconfigured:
 
     def place(self, kind: str, name: str) -> None:  # noqa: ARG002
         return
+
+    def settle(self, delivery: Outbound) -> Ambiguous:  # noqa: ARG002
+        return Ambiguous(f"no adapter is named {self.name} any more")
 
     def send(self, delivery: Outbound) -> SendResult:  # noqa: ARG002
         return Failed(f"no adapter is named {self.name} any more")

@@ -10,8 +10,9 @@ from uuid import uuid4
 
 from app.errors import Cancelled
 from app.policy.verdict import ALLOW
-from app.ports import Cancel, Executed, Outbound, Prompt, ToolResult, ToolSpec, UserText
-from app.results import Answer, CallRequest, Place, SendResult, Sent, Usage, Verdict
+from app.ports import Cancel, Executed, InDoubt, Prompt, ToolResult, ToolSpec, UserText
+from app.results import Absent, Answer, CallRequest, Place, SendResult, Sent, Settled, Usage, Verdict
+from app.traffic import Outbound
 
 Step = str | Sequence[CallRequest] | Exception | Callable[[Prompt, Cancel], Any]
 
@@ -178,10 +179,14 @@ class NoteRuntime:
 class NoteAdapter:
     """Notes what it sends; `plan` says how the next sends end. The address is what the reply calls `to`."""
 
-    def __init__(self, *plan: SendResult | Exception | Callable[[Outbound], Any], resend_safe: bool = True) -> None:
+    def __init__(self, *plan: SendResult | Exception | Callable[[Outbound], Any], in_doubt: InDoubt = "resend") -> None:
         self.name = "note"
-        self.resend_safe = resend_safe
+        self.in_doubt: InDoubt = in_doubt
         self.streaming = False
+        self.answers_each = True
+        self.settled: list[Settled] = []
+        """What `settle` finds out, one after the other; then that nothing has arrived."""
+        self.asked: list[Outbound] = []
         self.plan = list(plan)
         self.sends: list[Outbound] = []
 
@@ -191,6 +196,10 @@ class NoteAdapter:
 
     def place(self, kind: str, name: str) -> Place | None:
         return None if kind == "user" else Place(name, name, reply={"to": name})
+
+    def settle(self, delivery: Outbound) -> Settled:
+        self.asked.append(delivery)
+        return self.settled.pop(0) if self.settled else Absent()
 
     def send(self, delivery: Outbound) -> SendResult:
         self.sends.append(delivery)

@@ -21,10 +21,11 @@ from app.hosting.warm import Warm
 from app.inbox import Accepted, accept
 from app.jobs.admitting import Admission, admit
 from app.leases import Keeper
-from app.ports import Adapter, Inbound
+from app.ports import Adapter
 from app.queue import Wakes
 from app.sweep import Sweeper
 from app.tools.registry import tools_of
+from app.traffic import Inbound
 from app.turns.advance import advance
 from app.turns.pace import Pace
 from app.turns.services import Persona, TurnServices

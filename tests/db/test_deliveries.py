@@ -6,6 +6,7 @@ import fcntl
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -14,10 +15,11 @@ from uuid import UUID
 
 import pytest
 
-from app import deliveries
+from app import deliveries, send_outcomes
 from app.db import Database
-from app.ports import Outbound
-from app.results import Ambiguous, Failed, Retry, SendResult, Sent
+from app.ports import InDoubt
+from app.results import Absent, Ambiguous, Failed, Held, Retry, SendResult, Sent, Settled
+from app.traffic import Outbound
 from tests.db.doubles import NoteAdapter, ScriptedModel, bash, call
 from tests.db.interleaving import Intrusion, keep_at, wait_until
 from tests.db.processes import Processes, together
@@ -58,9 +60,9 @@ def test_what_the_adapter_gets(worker: Make, db: Database) -> None:
     w, destination = staged(worker)
     w.deliver(destination)
     (sent,) = w.adapter.sends
-    delivery, turn = rows(db, "SELECT id, turn_id FROM delivery")[0]
+    delivery, turn, staged_at = rows(db, "SELECT id, turn_id, created_at FROM delivery")[0]
     body = {"thread": "t0", "run": str(turn), "status": "done", "text": "re: 0"}
-    assert sent == Outbound(str(delivery), "x", body, 1, ())
+    assert sent == Outbound(str(delivery), "x", "reply", body, 1, (), [], staged_at=staged_at)
 
 
 def test_files_go_with_the_reply(worker: Make, runner: Make, db: Database) -> None:
@@ -89,21 +91,22 @@ def test_a_destination_that_is_held_or_has_nothing_due_is_left_alone(worker: Mak
 
 
 @pytest.mark.parametrize(
-    ("result", "resend_safe", "state"),
+    ("result", "in_doubt", "state"),
     [
-        (Sent("1"), True, "sent"),
-        (Failed("no"), True, "failed"),
-        (Retry("later"), False, "pending"),
-        (Ambiguous("?"), True, "pending"),
-        (Ambiguous("?"), False, "ambiguous"),
-        (ZeroDivisionError("by zero"), False, "ambiguous"),
-        (ZeroDivisionError("by zero"), True, "pending"),
+        (Sent("1"), "resend", "sent"),
+        (Failed("no"), "resend", "failed"),
+        (Retry("later"), "flag", "pending"),
+        (Ambiguous("?"), "resend", "pending"),
+        (Ambiguous("?"), "look", "pending"),
+        (Ambiguous("?"), "flag", "ambiguous"),
+        (ZeroDivisionError("by zero"), "flag", "ambiguous"),
+        (ZeroDivisionError("by zero"), "resend", "pending"),
     ],
 )
 def test_what_becomes_of_a_delivery(
-    worker: Make, db: Database, result: SendResult | Exception, resend_safe: bool, state: str
+    worker: Make, db: Database, result: SendResult | Exception, in_doubt: InDoubt, state: str
 ) -> None:
-    w, destination = staged(worker, adapter=NoteAdapter(result, resend_safe=resend_safe))
+    w, destination = staged(worker, adapter=NoteAdapter(result, in_doubt=in_doubt))
     w.deliver(destination)
     assert states(db) == [(state, 1)]
     reason = value(db, "SELECT error FROM delivery")
@@ -131,7 +134,7 @@ def test_the_last_attempt_ends_it(worker: Make, db: Database, result: SendResult
 @pytest.mark.parametrize(("attempts", "most"), [(1, 2), (2, 4), (5, 32), (11, 600), (500, 600)])
 def test_backoff_doubles_with_jitter_within_its_bound(worker: Make, attempts: int, most: float) -> None:
     settings = worker().settings.delivery
-    waits = [deliveries.backoff(attempts, settings) for _ in range(200)]
+    waits = [send_outcomes.backoff(attempts, settings) for _ in range(200)]
     assert most / 2 <= min(waits)
     assert max(waits) <= most
     assert max(waits) - min(waits) > most / 5, "a fleet does not come back in step"
@@ -173,20 +176,20 @@ def test_a_failed_delivery_does_not_hold_up_the_next(worker: Make, db: Database)
 # --- processes that die while they send
 
 
-@pytest.mark.parametrize("resend_safe", [True, False])
-def test_a_send_that_a_dead_process_had_begun(worker: Make, db: Database, resend_safe: bool) -> None:
+@pytest.mark.parametrize("in_doubt", ["resend", "flag"])
+def test_a_send_that_a_dead_process_had_begun(worker: Make, db: Database, in_doubt: InDoubt) -> None:
     _, destination = staged(worker, 2)
     db.rows(deliveries.TAKE_HEAD, destination=destination, owner="dead", ttl=0)
     assert states(db) == [("sending", 1), ("pending", 0)]
-    w: Worker = worker(adapter=NoteAdapter(resend_safe=resend_safe))
+    w: Worker = worker(adapter=NoteAdapter(in_doubt=in_doubt))
     w.deliver(destination)
     texts = [sent.body["text"] for sent in w.adapter.sends]
-    if resend_safe:
+    if in_doubt == "resend":
         assert texts == ["re: 0", "re: 1"]
         assert states(db) == [("sent", 2), ("sent", 1)]
     else:
         assert texts == ["re: 1"]
-        assert states(db) == [("ambiguous", 1), ("sent", 1)]
+        assert states(db) == [("ambiguous", 2), ("sent", 1)]
     assert value(db, "SELECT count(*) FROM event WHERE kind = 'delivery_in_doubt'") == 1
     assert_settled(db)
 
@@ -200,7 +203,7 @@ def die(_: Outbound) -> SendResult:
 
 
 def test_a_delivery_that_kills_its_process_each_time_ends(worker: Make, db: Database) -> None:
-    adapter = NoteAdapter(die, die, resend_safe=True)
+    adapter = NoteAdapter(die, die, in_doubt="resend")
     w, destination = staged(worker, 2, adapter=adapter, delivery={"attempts": 2})
     for attempt in (1, 2):
         with pytest.raises(Died):
@@ -208,7 +211,8 @@ def test_a_delivery_that_kills_its_process_each_time_ends(worker: Make, db: Data
         assert states(db)[0] == ("sending", attempt)
         expire(db, "destination", destination)
     w.deliver(destination)
-    assert states(db) == [("ambiguous", 2), ("sent", 1)]
+    assert states(db) == [("ambiguous", 3), ("sent", 1)]
+    assert len(adapter.sends) == 3, "twice the first, once the second"
     assert_settled(db)
 
 
@@ -231,8 +235,8 @@ def test_a_process_killed_while_it_sends(worker: Make, db: Database, database_ur
         wait_until(lambda: states(db) == [("sending", 1)])
     finally:
         processes.kill()
-    w: Worker = worker(adapter=NoteAdapter(resend_safe=False))
-    keep_at(partial(w.deliver, destination), lambda: states(db) == [("ambiguous", 1)])
+    w: Worker = worker(adapter=NoteAdapter(in_doubt="flag"))
+    keep_at(partial(w.deliver, destination), lambda: states(db) == [("ambiguous", 2)])
     assert w.adapter.sends == []
     assert_settled(db)
 
@@ -240,7 +244,7 @@ def test_a_process_killed_while_it_sends(worker: Make, db: Database, database_ur
 def test_a_sent_delivery_whose_answer_from_postgres_was_lost_is_not_sent_again(
     worker: Make, db: Database, database_url: str
 ) -> None:
-    w, destination = staged(worker, 2, adapter=NoteAdapter(resend_safe=True))
+    w, destination = staged(worker, 2, adapter=NoteAdapter(in_doubt="resend"))
     intrusion = Intrusion(1, "answer lost", lambda: None, database_url)
     with intrusion.on(w.db.engine):
         w.deliver(destination)
@@ -250,12 +254,131 @@ def test_a_sent_delivery_whose_answer_from_postgres_was_lost_is_not_sent_again(
     assert_settled(db)
 
 
+# --- settling what may have arrived
+
+
+def looking(*plan: Any, settled: list[Settled]) -> NoteAdapter:
+    adapter = NoteAdapter(*plan, in_doubt="look")
+    adapter.settled = settled
+    return adapter
+
+
+def test_what_turns_out_to_have_arrived_is_not_sent_again(worker: Make, db: Database) -> None:
+    w, destination = staged(worker, 2, adapter=looking(Ambiguous("no answer"), settled=[Sent("r1")]))
+    w.deliver(destination)
+    assert rows(db, "SELECT state, doubtful FROM delivery ORDER BY seq") == [("pending", True), ("pending", False)]
+    make_due(db)
+    w.deliver(destination)
+    assert [sent.body["text"] for sent in w.adapter.sends] == ["re: 0", "re: 1"]
+    assert [asked.body["text"] for asked in w.adapter.asked] == ["re: 0"]
+    assert rows(db, "SELECT state, doubtful, sent FROM delivery ORDER BY seq") == [
+        ("sent", False, ["r1"]),
+        ("sent", False, [""]),
+    ]
+    assert_settled(db)
+
+
+def test_what_turns_out_not_to_have_arrived_is_sent(worker: Make, db: Database) -> None:
+    w, destination = staged(worker, adapter=looking(Ambiguous("no answer"), settled=[Absent()]))
+    w.deliver(destination)
+    make_due(db)
+    w.deliver(destination)
+    assert len(w.adapter.sends) == 2
+    assert states(db) == [("sent", 2)]
+
+
+def test_what_can_t_be_told_now_is_asked_again_and_not_sent(worker: Make, db: Database) -> None:
+    unknown = Retry("the history is not there", doubtful=True)
+    adapter = looking(Ambiguous("no answer"), settled=[unknown, unknown])
+    w, destination = staged(worker, adapter=adapter, delivery={"attempts": 3})
+    for _ in range(3):
+        make_due(db)
+        w.deliver(destination)
+    assert (len(adapter.sends), len(adapter.asked)) == (1, 2)
+    assert states(db) == [("ambiguous", 3)], "never given out as failed: it may be there"
+
+
+def test_a_look_comes_before_what_a_dead_process_had_begun_is_sent(worker: Make, db: Database) -> None:
+    _, destination = staged(worker)
+    db.rows(deliveries.TAKE_HEAD, destination=destination, owner="dead", ttl=0)
+    w: Worker = worker(adapter=looking(settled=[Sent("r1")]))
+    w.deliver(destination)
+    assert w.adapter.sends == []
+    assert states(db) == [("sent", 2)]
+
+
+def test_doubt_outlives_the_process_that_was_settling_it(worker: Make, db: Database) -> None:
+    w, destination = staged(worker, adapter=looking(Ambiguous("no answer"), settled=[]))
+    w.deliver(destination)
+    make_due(db)
+    db.rows(deliveries.TAKE_HEAD, destination=destination, owner="dead", ttl=0)
+    w.adapter.settled = [Sent("r1")]
+    w.deliver(destination)
+    assert len(w.adapter.sends) == 1
+
+
+def test_an_operator_s_retry_does_not_look(worker: Make, db: Database) -> None:
+    w, destination = staged(worker, adapter=looking(Ambiguous("?"), settled=[]), delivery={"attempts": 1})
+    w.deliver(destination)
+    assert deliveries.retry(w.db, value(db, "SELECT id FROM delivery")) == destination
+    w.deliver(destination)
+    assert (len(w.adapter.sends), len(w.adapter.asked)) == (2, 0)
+
+
+# --- in parts
+
+
+def test_the_parts_of_a_delivery_leave_one_by_one(worker: Make, db: Database) -> None:
+    w, destination = staged(worker, 2, adapter=NoteAdapter(Sent("a", more=True), Sent("b", more=True), Sent("c")))
+    w.deliver(destination)
+    assert [(sent.body["text"], sent.sent) for sent in w.adapter.sends] == [
+        ("re: 0", []),
+        ("re: 0", ["a"]),
+        ("re: 0", ["a", "b"]),
+        ("re: 1", []),
+    ]
+    assert rows(db, "SELECT sent, attempts FROM delivery ORDER BY seq") == [(["a", "b", "c"], 1), ([""], 1)]
+    assert_settled(db)
+
+
+def test_a_part_that_fails_for_a_while_holds_back_those_behind_it(worker: Make, db: Database) -> None:
+    w, destination = staged(worker, 2, adapter=NoteAdapter(Sent("a", more=True), Retry("no", 60)))
+    w.deliver(destination)
+    assert rows(db, "SELECT state, sent FROM delivery ORDER BY seq") == [("pending", ["a"]), ("pending", [])]
+    make_due(db)
+    w.deliver(destination)
+    assert [sent.sent for sent in w.adapter.sends] == [[], ["a"], ["a"], []]
+
+
+def test_a_part_that_a_dead_process_had_begun_is_settled_alone(worker: Make, db: Database) -> None:
+    w, destination = staged(worker, adapter=looking(Sent("a", more=True), die, settled=[Sent("b")]))
+    with pytest.raises(Died):
+        w.deliver(destination)
+    expire(db, "destination", destination)
+    w.deliver(destination)
+    assert [sent.sent for sent in w.adapter.sends] == [[], ["a"]]
+    assert [asked.sent for asked in w.adapter.asked] == [["a"]]
+    assert rows(db, "SELECT state, sent FROM delivery") == [("sent", ["a", "b"])]
+
+
+def test_a_delivery_that_a_limit_holds_up_waits_without_using_up_its_tries(worker: Make, db: Database) -> None:
+    w, destination = staged(worker, adapter=NoteAdapter(*[Held("a limit", 1.5)] * 3), delivery={"attempts": 1})
+    woken: list[tuple[UUID, float]] = []
+    w.outbox = replace(w.outbox, later=lambda lane, seconds: woken.append((lane, seconds)))
+    for _ in range(4):
+        make_due(db)
+        w.deliver(destination)
+    assert woken == [(destination, 1.5)] * 3
+    assert states(db) == [("sent", 1)]
+    assert value(db, "SELECT count(*) FROM event WHERE kind LIKE 'delivery_%'") == 1
+
+
 # --- an operator's retry
 
 
 @pytest.mark.parametrize("result", [Failed("no"), Ambiguous("?")])
 def test_what_ended_badly_can_be_sent_once_more(worker: Make, db: Database, result: SendResult) -> None:
-    w, destination = staged(worker, 2, adapter=NoteAdapter(result, resend_safe=False))
+    w, destination = staged(worker, 2, adapter=NoteAdapter(result, in_doubt="flag"))
     w.deliver(destination)
     bad = value(db, "SELECT id FROM delivery WHERE seq = 1")
     assert deliveries.retry(w.db, bad) == destination
@@ -305,7 +428,7 @@ class FileAdapter(NoteAdapter):
     """Notes its sends in a file that all processes share, in the order in which they happen."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(resend_safe=False)
+        super().__init__(in_doubt="flag")
         self.path = path
 
     def send(self, delivery: Outbound) -> SendResult:

@@ -89,7 +89,7 @@ def scene(worker: Any, runner: Any, db: Database) -> Scene:
 def staged(kind: type[S], worker: Any, runner: Any, db: Database, model: ScriptedModel, pay: TrustedTool) -> S:
     ran: list[str] = []
     # One that can't tell a repeated send from a new one: what may have arrived must not be sent again.
-    adapter = NoteAdapter(resend_safe=False)
+    adapter = NoteAdapter(in_doubt="flag")
     runtime = NoteRuntime(lambda command, _: ran.append(command))
     edges = {"model": model, "adapter": adapter, "tools": {"pay": pay}}
     return kind(

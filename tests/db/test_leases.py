@@ -369,7 +369,7 @@ def test_who_lost_a_destination_writes_nothing_to_it(worker: Make, db: Database,
         assert row.id is None
         take_over()
         with pytest.raises(LeaseLost):
-            deliveries.settle_or_rest(lost.outbox, destination, row)
+            deliveries.rest(lost.outbox, destination, row)
         with pytest.raises(LeaseLost):
             deliveries.next_head(lost.outbox, destination, row.lease_token)
     else:

@@ -127,7 +127,7 @@ def every_end_of_a_call(worker: Make, runner: Make, db: Database) -> None:
 
 def every_end_of_a_delivery(worker: Make, db: Database) -> None:
     plan: list[Any] = [Retry("later"), Failed("no"), Ambiguous("?")]
-    w: Worker = worker(adapter=NoteAdapter(*plan, resend_safe=False), delivers=False)
+    w: Worker = worker(adapter=NoteAdapter(*plan, in_doubt="flag"), delivers=False)
     for n in range(4):
         w.advance(w.say(thread=f"d{n}", reply={"to": "x"}).thread_id)
     destination = value(db, "SELECT id FROM destination WHERE address = 'x'")

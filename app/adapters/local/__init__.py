@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from app.ports import Outbound
-from app.results import Place, Sent
+from app.ports import InDoubt
+from app.results import Absent, Place, Sent
+from app.traffic import Outbound
 
 
 class LocalAdapter:
     """See `app.ports.Adapter`. Nothing leaves the database, so nothing can fail."""
 
-    resend_safe = True
+    in_doubt: InDoubt = "resend"
     streaming = True
+    answers_each = True
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -25,6 +27,9 @@ class LocalAdapter:
         """The thread of that name (`heyfleet chat --thread NAME`); `@NAME` for a user."""
         key = f"@{name}" if kind == "user" else name
         return Place(key, key)
+
+    def settle(self, delivery: Outbound) -> Absent:  # noqa: ARG002
+        return Absent()
 
     def send(self, delivery: Outbound) -> Sent:  # noqa: ARG002
         return Sent()

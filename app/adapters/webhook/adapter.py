@@ -16,8 +16,9 @@ import structlog
 from app.adapters.webhook.reply_rules import check_reply_url
 from app.config.settings import WebhookAdapter as Settings
 from app.errors import Refused
-from app.ports import Outbound
-from app.results import Ambiguous, Failed, Retry, SendResult, Sent
+from app.ports import InDoubt
+from app.results import Absent, Ambiguous, Failed, Retry, SendResult, Sent
+from app.traffic import Outbound
 
 log = structlog.get_logger()
 
@@ -32,8 +33,9 @@ class WebhookAdapter:
     """See `app.ports.Adapter`."""
 
     # The receiver dedupes by X-Heyfleet-Delivery, so a doubtful callback is sent again.
-    resend_safe = True
+    in_doubt: InDoubt = "resend"
     streaming = False
+    answers_each = True
 
     def __init__(self, settings: Settings, secrets: Sequence[str]) -> None:
         self.name = settings.name
@@ -48,6 +50,9 @@ class WebhookAdapter:
     def place(self, kind: str, name: str) -> None:  # noqa: ARG002 (the port's signature)
         """Nowhere: it only answers, to the URL that a message came with."""
         return
+
+    def settle(self, delivery: Outbound) -> Absent:  # noqa: ARG002
+        return Absent()
 
     def send(self, delivery: Outbound) -> SendResult:
         url = delivery.address.partition(SEPARATOR)[2]

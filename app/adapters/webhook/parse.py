@@ -16,7 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from app.config.units import positive, seconds
 from app.errors import Refused
-from app.ports import Inbound
+from app.traffic import Inbound
 
 THREAD_PREFIX = "whth_"
 LONGEST_WAIT_MS = 30_000

@@ -14,8 +14,8 @@ from app.config.messages import Messages
 from app.config.settings import Permissions
 from app.errors import Transient
 from app.policy.verdict import ALLOW
-from app.ports import ToolSpec
-from app.results import Answer, CallRequest, Failed, Sent, Usage, Verdict
+from app.ports import InDoubt, ToolSpec
+from app.results import Absent, Answer, CallRequest, Failed, Sent, Usage, Verdict
 from app.states import CallState, TurnState
 from app.tools.builtin import TOOLS
 from app.turns import outcomes
@@ -33,11 +33,15 @@ class Addressed:
     """An adapter that answers to the address that a reply names."""
 
     name = "addressed"
-    resend_safe = True
+    in_doubt: InDoubt = "resend"
     streaming = False
+    answers_each = True
 
     def address(self, reply: Mapping[str, Any], thread_key: str) -> str | None:
         return f"{thread_key} {reply['to']}" if "to" in reply else None
+
+    def settle(self, delivery: Any) -> Absent:
+        return Absent()
 
     def send(self, delivery: Any) -> Sent | Failed:
         return Sent()
@@ -114,6 +118,16 @@ def test_whoever_was_taken_in_gets_the_reply_too() -> None:
         (late.id, "the-thread a"),
     ]
     assert [reply.body["run"] for reply in outcome.replies] == [str(turn.id), earlier["id"], str(late.id)]
+
+
+def test_one_reply_for_all_who_were_taken_in_where_the_adapter_wants_it_so() -> None:
+    """In a chat all of them read it."""
+    adapter = Addressed()
+    adapter.answers_each = False
+    turn, late = a_turn(step_count=2, reply={"to": "a"}), a_turn(reply={"to": "a"})
+    facts = some_facts(turn, late, absorbed=[{"id": str(uuid4()), "actor": "eve", "reply": {"to": "a"}}])
+    outcome = outcomes.answered(facts, Ask(turn, [], [late]), an_answer(), 1, adapter=adapter, messages=MESSAGES)
+    assert [reply.turn for reply in outcome.replies] == [turn.id]
 
 
 @pytest.mark.parametrize("up", ["cancelled", "max_steps", "turn_timeout"])

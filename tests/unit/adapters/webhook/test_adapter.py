@@ -16,8 +16,8 @@ import pytest
 from app.adapters.webhook import WebhookAdapter
 from app.adapters.webhook.adapter import LONGEST_RETRY_AFTER, signature
 from app.config.settings import WebhookAdapter as Settings
-from app.ports import Outbound
 from app.results import Ambiguous, Failed, Retry, SendResult, Sent
+from app.traffic import Outbound
 from tests.fakes.receiver import Receiver, receiving
 
 SECRET = "the secret"
@@ -36,7 +36,9 @@ def an_adapter(**settings: Any) -> WebhookAdapter:
 
 def outbound(url: str, **columns: Any) -> Outbound:
     body = {"thread": "whth_1", "run": "run-1", "status": "done", "text": "hi ü"}
-    return Outbound(**{"id": "delivery-1", "address": f"whth_1 {url}", "body": body, "attempt": 1, **columns})
+    return Outbound(
+        **{"id": "delivery-1", "address": f"whth_1 {url}", "kind": "reply", "body": body, "attempt": 1, **columns}
+    )
 
 
 def answered(receiver: Receiver, answer: str) -> SendResult:

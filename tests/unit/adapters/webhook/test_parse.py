@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from app.adapters.webhook.parse import INLINE_TEXT_BYTES, THREAD_PREFIX, inbound_of, parse_body
 from app.errors import Refused
-from app.ports import Inbound
+from app.traffic import Inbound
 
 RUN = uuid4()
 

@@ -1,0 +1,64 @@
+"""What becomes of a delivery after one try to send it. Pure, but for the jitter."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from app.config.settings import Delivery as Settings
+from app.ports import InDoubt
+from app.results import Ambiguous, Failed, Held, Retry, SendResult, Sent
+from app.states import DeliveryState
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A delivery's next state."""
+
+    state: DeliveryState
+    attempts: int
+    """How many tries are counted from here on."""
+    error: str | None = None
+    wait: float | None = None
+    """Seconds until it is tried again; None: at once where it is pending, and never where it is not."""
+    doubtful: bool = False
+    """It may have arrived: to be settled before it is sent again."""
+    references: Sequence[str] = ()
+    """What the other side calls what arrived now."""
+    more: bool = False
+    """A part of it arrived, and the next is to be sent."""
+    held: bool = False
+    """Nothing was tried: a limit is used up."""
+
+
+def outcome_of(result: SendResult, attempts: int, in_doubt: InDoubt, settings: Settings) -> Outcome:
+    """`attempts` is the number of the try that `result` is of."""
+    tries_left = attempts < settings.attempts
+    match result:
+        case Sent(reference, True):
+            return Outcome(DeliveryState.PENDING, 0, references=[reference], more=True)
+        case Sent(reference):
+            return Outcome(DeliveryState.SENT, attempts, references=[reference])
+        case Held(reason, after):
+            return Outcome(DeliveryState.PENDING, attempts - 1, reason, after, held=True)
+        case Retry(reason, after) if tries_left:
+            return Outcome(
+                DeliveryState.PENDING, attempts, reason, max(backoff(attempts, settings), after or 0.0), result.doubtful
+            )
+        case Ambiguous(reason) if tries_left and in_doubt != "flag":
+            return Outcome(DeliveryState.PENDING, attempts, reason, backoff(attempts, settings), doubtful=True)
+        case Retry(reason) if result.doubtful:
+            return Outcome(DeliveryState.AMBIGUOUS, attempts, reason)
+        case Retry(reason) | Failed(reason):
+            return Outcome(DeliveryState.FAILED, attempts, reason)
+        case Ambiguous(reason):
+            return Outcome(DeliveryState.AMBIGUOUS, attempts, reason)
+        case _:
+            assert_never(result)
+
+
+def backoff(attempts: int, settings: Settings) -> float:
+    """Doubling, with jitter: a fleet that lost one receiver must not come back to it in step."""
+    return float(min(settings.max_backoff, settings.backoff * 2 ** (attempts - 1)) * (0.5 + random.random() / 2))

@@ -1,0 +1,56 @@
+"""What goes through an adapter: messages that come in, deliveries that go out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """One message as an adapter understood it. `event_key` is what the provider's event is deduplicated by."""
+
+    agent: str
+    adapter: str
+    key: str
+    """The thread's key within adapter and team."""
+    channel: str
+    actor: str
+    text: str
+    event_key: str
+    team: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    attachments: Sequence[Mapping[str, str]] = ()
+    """Each `{name, media_type, data}` with `data` in base64, and `text` where it is short text."""
+    reply: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Where the reply goes, in the adapter's own words; empty where nothing is to be sent."""
+    command: str | None = None
+    """The control command that the text is."""
+    create_thread: bool = True
+    """False: the thread must exist already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """One delivery, ready to be carried out."""
+
+    id: str
+    address: str
+    kind: str
+    """`reply`, `approval:ID`, `approval_outcome:ID` …: what it is, unique within its turn."""
+    body: Mapping[str, Any]
+    """`{thread, run, status, text}`, and `approval` where it is about one."""
+    attempt: int
+    """From 1."""
+    files: Sequence[Mapping[str, str]] = ()
+    """What goes with it, each `{name, media_type, data}` with `data` in base64."""
+    sent: Sequence[str] = ()
+    """What the other side calls the parts of it that have arrived already: the next one is number `len(sent)`."""
+    replaces: Sequence[str] = ()
+    """What the other side calls the message that this one is to change, where there is one."""
+    staged_at: datetime = EPOCH
+    """No part of it was sent before."""
