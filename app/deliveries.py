@@ -19,7 +19,8 @@ from app.errors import LeaseLost
 from app.jsonb import dumps
 from app.leases import FREE, RELEASE, TAKE, Keeper, Lease, insist
 from app.ports import Adapter
-from app.results import Absent, Ambiguous, Retry, SendResult, Sent
+from app.rate_limits import RateLimits
+from app.results import Absent, Ambiguous, Held, Retry, SendResult, Sent
 from app.send_outcomes import Outcome, outcome_of
 from app.states import DELIVERY_MOVES, DeliveryState
 from app.traffic import Outbound
@@ -109,6 +110,7 @@ class Outbox:
     adapter: Callable[[str], Adapter]
     settings: DeliverySettings
     draining: threading.Event
+    limits: RateLimits
     later: Callable[[UUID, float], None] = no_timer
     """Wakes a destination in so many seconds. Best effort: the sweeper does it too, a moment later."""
 
@@ -135,7 +137,10 @@ def work(box: Outbox, destination: UUID, row: Row[Any], lease: Lease) -> Row[Any
         rest(box, destination, row)
         return None
     adapter = box.adapter(row.adapter)
-    outcome = outcome_of(tried(adapter, row, box.settings.attempts), row.attempts, adapter.in_doubt, box.settings)
+    result = tried(box, adapter, row)
+    if isinstance(result, Retry) and result.pauses is not None and result.after is not None:
+        box.limits.pause(adapter.name, result.pauses, result.after)
+    outcome = outcome_of(result, row.attempts, adapter.in_doubt, box.settings)
     params = {
         "destination": destination,
         "token": row.lease_token,
@@ -163,7 +168,7 @@ def work(box: Outbox, destination: UUID, row: Row[Any], lease: Lease) -> Row[Any
     return next_head(box, destination, row.lease_token)
 
 
-def tried(adapter: Adapter, row: Row[Any], most: int) -> SendResult:
+def tried(box: Outbox, adapter: Adapter, row: Row[Any]) -> SendResult:
     """Send it, unless an earlier try turns out to have arrived."""
     outbound = outbound_of(row)
     try:
@@ -171,9 +176,10 @@ def tried(adapter: Adapter, row: Row[Any], most: int) -> SendResult:
             settled = settle(adapter, outbound)
             if not isinstance(settled, Absent):
                 return settled
-            if row.attempts > most:
+            if row.attempts > box.settings.attempts:
                 return Ambiguous("it was tried as often as it may be, and did not arrive as far as can be told")
-        return adapter.send(outbound)
+        wait = box.limits.take(adapter.name, adapter.limits(outbound))
+        return Held(f"a limit of {adapter.name} is used up", wait) if wait else adapter.send(outbound)
     except Exception as error:
         # A defect in an adapter: nobody knows how far it came, and it must not hold the lane up for ever.
         log.exception("send_failed", delivery=outbound.id)

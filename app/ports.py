@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from app.results import Answer, Place, SendResult, Settled, Verdict
-from app.traffic import Outbound
+from app.traffic import Limit, Outbound
 
 
 class Cancel(Protocol):
@@ -55,6 +55,10 @@ class Adapter(Protocol):
         Never raises for what the other side did: the result says what became of it. It may be called again for one part
         only after it returned retry, or nothing has arrived as far as `settle` can tell.
         """
+        ...
+
+    def limits(self, delivery: Outbound) -> Sequence[Limit]:
+        """What sending the next part uses up, of limits that the fleet shares. Pure."""
         ...
 
     def settle(self, delivery: Outbound) -> Settled:

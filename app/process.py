@@ -15,6 +15,7 @@ from app import calls, runners
 from app.agent.folder import asking_tools
 from app.agent.prompt import system_prompt
 from app.agent.watch import LiveAgents
+from app.alarms import Alarms
 from app.bootstrap import Core, Drafts, admission_of, core, desk_of, keeper_of, warn_of
 from app.calls import Place
 from app.config.load import Loaded
@@ -31,6 +32,7 @@ from app.jobs.admitting import admit, tidy
 from app.leases import Keeper
 from app.llm.registry import Models
 from app.policy.patterns import patterns_of
+from app.rate_limits import RateLimits
 from app.runtimes.registry import open_runtimes, workspace_id
 from app.sweep import Sweeper
 from app.tools.registry import tools_of
@@ -55,12 +57,14 @@ class WorkerServices:
     outbox: Outbox
     personas: Personas
     draining: threading.Event
+    alarms: Alarms
 
     def start(self) -> None:
         self.keeper.start()
         self.sweeper.start()
 
     def close(self) -> None:
+        self.alarms.close()
         self.sweeper.close()
         self.keeper.close()
         self.core.close()
@@ -131,8 +135,15 @@ def worker_services(loaded: Loaded, database_url: str, redis_url: str) -> Worker
     keeper = keeper_of(settings, database_url, "worker")
     draining = threading.Event()
     personas = Personas(live, base.db)
+    alarms = Alarms(base.wakes.destination)
     outbox = Outbox(
-        base.db, keeper, lambda name: base.adapters.get(name) or Unconfigured(name), settings.delivery, draining
+        base.db,
+        keeper,
+        lambda name: base.adapters.get(name) or Unconfigured(name),
+        settings.delivery,
+        draining,
+        RateLimits(redis_url),
+        later=alarms.set,
     )
     turns = TurnServices(
         current=live.get,
@@ -157,7 +168,7 @@ def worker_services(loaded: Loaded, database_url: str, redis_url: str) -> Worker
     sweeper = Sweeper(
         base.db, keeper, base.wakes, every=settings.lease.sweep, chores=[lapse_due, turns.admit, tidy_runs]
     )
-    return WorkerServices(base, keeper, sweeper, turns, outbox, personas, draining)
+    return WorkerServices(base, keeper, sweeper, turns, outbox, personas, draining, alarms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,8 @@ class Retry:
 
     reason: str
     after: float | None = None
+    pauses: str | None = None
+    """The key of the limit through which nothing may go until then, for the whole fleet; see `app.traffic.Limit`."""
     doubtful: bool = False
     """Of looking whether it has arrived: that could not be told now, and is to be asked again."""
 

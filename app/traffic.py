@@ -54,3 +54,18 @@ class Outbound:
     """What the other side calls the message that this one is to change, where there is one."""
     staged_at: datetime = EPOCH
     """No part of it was sent before."""
+
+
+EVERYWHERE = ""
+"""The limit of an adapter as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most `count` in `seconds`, as a provider documents it, and `burst` of them at once."""
+
+    key: str
+    """What is counted together, within the adapter: a channel, or EVERYWHERE."""
+    count: int
+    seconds: float
+    burst: int = 1

@@ -14,7 +14,7 @@ from app.leases import Keeper
 from app.ports import Adapter, InDoubt, Model, Tool
 from app.queue import Wakes
 from app.results import Ambiguous, Failed, SendResult
-from app.traffic import Outbound
+from app.traffic import Limit, Outbound
 from app.turns.pace import Pace
 
 
@@ -74,6 +74,9 @@ class Unconfigured:
 
     def place(self, kind: str, name: str) -> None:  # noqa: ARG002
         return
+
+    def limits(self, delivery: Outbound) -> tuple[Limit, ...]:  # noqa: ARG002
+        return ()
 
     def settle(self, delivery: Outbound) -> Ambiguous:  # noqa: ARG002
         return Ambiguous(f"no adapter is named {self.name} any more")

@@ -12,7 +12,7 @@ from app.errors import Cancelled
 from app.policy.verdict import ALLOW
 from app.ports import Cancel, Executed, InDoubt, Prompt, ToolResult, ToolSpec, UserText
 from app.results import Absent, Answer, CallRequest, Place, SendResult, Sent, Settled, Usage, Verdict
-from app.traffic import Outbound
+from app.traffic import Limit, Outbound
 
 Step = str | Sequence[CallRequest] | Exception | Callable[[Prompt, Cancel], Any]
 
@@ -187,6 +187,7 @@ class NoteAdapter:
         self.settled: list[Settled] = []
         """What `settle` finds out, one after the other; then that nothing has arrived."""
         self.asked: list[Outbound] = []
+        self.limited: list[Limit] = []
         self.plan = list(plan)
         self.sends: list[Outbound] = []
 
@@ -196,6 +197,9 @@ class NoteAdapter:
 
     def place(self, kind: str, name: str) -> Place | None:
         return None if kind == "user" else Place(name, name, reply={"to": name})
+
+    def limits(self, delivery: Outbound) -> Sequence[Limit]:
+        return self.limited
 
     def settle(self, delivery: Outbound) -> Settled:
         self.asked.append(delivery)

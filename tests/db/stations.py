@@ -23,6 +23,7 @@ from app.jobs.admitting import Admission, admit
 from app.leases import Keeper
 from app.ports import Adapter
 from app.queue import Wakes
+from app.rate_limits import RateLimits
 from app.sweep import Sweeper
 from app.tools.registry import tools_of
 from app.traffic import Inbound
@@ -84,7 +85,9 @@ class Worker(Station):
         self.models_named: list[str | None] = []
         self.tools = tools_of(self.db, tools or {}, self.settings.builtin_tools, self.settings.policy)
         adapters: dict[str, Adapter] = {self.adapter.name: self.adapter}
-        self.outbox = Outbox(self.db, self.keeper, lambda _: self.adapter, self.settings.delivery, self.draining)
+        self.outbox = Outbox(
+            self.db, self.keeper, lambda _: self.adapter, self.settings.delivery, self.draining, RateLimits(redis_url)
+        )
         self.services = TurnServices(
             current=lambda: self.settings,
             db=self.db,

@@ -7,7 +7,7 @@ from typing import Any
 
 from app.ports import InDoubt
 from app.results import Absent, Place, Sent
-from app.traffic import Outbound
+from app.traffic import Limit, Outbound
 
 
 class LocalAdapter:
@@ -27,6 +27,9 @@ class LocalAdapter:
         """The thread of that name (`heyfleet chat --thread NAME`); `@NAME` for a user."""
         key = f"@{name}" if kind == "user" else name
         return Place(key, key)
+
+    def limits(self, delivery: Outbound) -> tuple[Limit, ...]:  # noqa: ARG002
+        return ()
 
     def settle(self, delivery: Outbound) -> Absent:  # noqa: ARG002
         return Absent()

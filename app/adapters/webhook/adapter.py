@@ -18,7 +18,7 @@ from app.config.settings import WebhookAdapter as Settings
 from app.errors import Refused
 from app.ports import InDoubt
 from app.results import Absent, Ambiguous, Failed, Retry, SendResult, Sent
-from app.traffic import Outbound
+from app.traffic import Limit, Outbound
 
 log = structlog.get_logger()
 
@@ -50,6 +50,9 @@ class WebhookAdapter:
     def place(self, kind: str, name: str) -> None:  # noqa: ARG002 (the port's signature)
         """Nowhere: it only answers, to the URL that a message came with."""
         return
+
+    def limits(self, delivery: Outbound) -> tuple[Limit, ...]:  # noqa: ARG002
+        return ()
 
     def settle(self, delivery: Outbound) -> Absent:  # noqa: ARG002
         return Absent()

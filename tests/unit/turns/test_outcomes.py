@@ -18,6 +18,7 @@ from app.ports import InDoubt, ToolSpec
 from app.results import Absent, Answer, CallRequest, Failed, Sent, Usage, Verdict
 from app.states import CallState, TurnState
 from app.tools.builtin import TOOLS
+from app.traffic import Limit
 from app.turns import outcomes
 from app.turns.asking import Calls, Terms, calls_of, judge_calls
 from app.turns.commit import Outcome, Reply, staged
@@ -39,6 +40,9 @@ class Addressed:
 
     def address(self, reply: Mapping[str, Any], thread_key: str) -> str | None:
         return f"{thread_key} {reply['to']}" if "to" in reply else None
+
+    def limits(self, delivery: Any) -> tuple[Limit, ...]:
+        return ()
 
     def settle(self, delivery: Any) -> Absent:
         return Absent()
