@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import assert_never
 from uuid import UUID
 
 import redis
@@ -16,10 +17,14 @@ import structlog
 from redis.exceptions import RedisError
 
 from app.adapters.local import LocalAdapter
+from app.adapters.slack import SlackAdapter
 from app.adapters.webhook import WebhookAdapter
+from app.config.adapters import Adapter as AdapterSettings
+from app.config.adapters import LocalAdapter as LocalSettings
+from app.config.adapters import SlackAdapter as SlackSettings
+from app.config.adapters import WebhookAdapter as WebhookSettings
 from app.config.risks import risks
 from app.config.settings import Settings
-from app.config.settings import WebhookAdapter as WebhookSettings
 from app.control.desk import Desk
 from app.db import Database
 from app.jobs.admitting import Admission
@@ -83,12 +88,19 @@ def core(
 
 
 def adapters_of(settings: Settings) -> dict[str, Adapter]:
-    return {
-        adapter.name: WebhookAdapter(adapter, webhook_secrets(settings, adapter))
-        if isinstance(adapter, WebhookSettings)
-        else LocalAdapter(adapter.name)
-        for adapter in settings.adapters
-    }
+    return {adapter.name: adapter_of(settings, adapter) for adapter in settings.adapters}
+
+
+def adapter_of(settings: Settings, adapter: AdapterSettings) -> Adapter:
+    match adapter:
+        case WebhookSettings():
+            return WebhookAdapter(adapter, webhook_secrets(settings, adapter))
+        case SlackSettings():
+            return SlackAdapter(adapter)
+        case LocalSettings():
+            return LocalAdapter(adapter.name)
+        case _:
+            assert_never(adapter)
 
 
 def webhook_secrets(settings: Settings, adapter: WebhookSettings) -> list[str]:

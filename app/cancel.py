@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 from uuid import UUID
 
@@ -79,6 +79,8 @@ def cancel(
         note(connection, [noted(found, who, via)])
         text = texts.cancelled.format(who=who)
         closing = Closing(found.id, found.trace, TurnState.CANCELLED, text, address(adapters, found), who)
+        if found.adapter in adapters:
+            closing = replace(closing, progress=adapters[found.adapter].progress(found.reply))
         destination = close_queued(connection, thread, closing)
         return Cancelled("ended", thread.id, [destination] if destination else [])
 

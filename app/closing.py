@@ -68,6 +68,8 @@ class Closing:
     address: str | None
     """Where that goes, or None where it goes nowhere."""
     cancelled_by: str | None = None
+    progress: Mapping[str, Any] | None = None
+    """What shows that the agent is at work on it, to be taken away."""
 
 
 def lock_thread(connection: Connection, turn: UUID) -> Row[Any] | None:
@@ -99,7 +101,10 @@ def close_queued(connection: Connection, thread: Row[Any], closing: Closing) -> 
     if closing.address is None:
         return None
     body = {"thread": thread.key, "run": str(closing.turn), "status": closing.state.value, "text": text}
-    return stage(connection, thread.adapter, closing.address, closing.turn, "reply", body)
+    found = stage(connection, thread.adapter, closing.address, closing.turn, "reply", body)
+    if closing.progress is not None:
+        stage_behind(connection, found, closing.turn, "progress_end", closing.progress)
+    return found
 
 
 def stage(connection: Connection, adapter: str, address: str, turn: UUID, kind: str, body: Mapping[str, Any]) -> UUID:

@@ -41,9 +41,9 @@ TEMPLATE = """
             has_files = thread.has_files OR excluded.has_files
         RETURNING id, last_seq, open_turns
     ), asked AS (
-        INSERT INTO turn (id, thread_id, seq, adapter, state, actor, trace, reply, command, job)
-        SELECT :turn_id, id, last_seq, :adapter, 'queued', :actor, :trace, CAST(:reply AS jsonb), :command,
-            CAST(:job AS jsonb)
+        INSERT INTO turn (id, thread_id, seq, adapter, state, actor, sender, trace, reply, command, job)
+        SELECT :turn_id, id, last_seq, :adapter, 'queued', :actor, CAST(:sender AS jsonb), :trace,
+            CAST(:reply AS jsonb), :command, CAST(:job AS jsonb)
         FROM home
     ), said AS (
         INSERT INTO message (id, thread_id, turn_id, direction, actor, text, data)
@@ -53,8 +53,8 @@ TEMPLATE = """
         SELECT f.id, :turn_id, 'in', f.name, f.media_type, decode(f.data, 'base64'), f.text
         FROM home, jsonb_to_recordset(CAST(:files AS jsonb))
             AS f (id uuid, name text, media_type text, data text, text text)
-    ), noted AS ({noted})
-    SELECT id AS thread_id, open_turns FROM home"""
+    ){shown}, noted AS ({noted})
+    SELECT id AS thread_id, open_turns {woken} FROM home"""
 
 NOTED = insert_events("home", thread="home.id")
 
@@ -67,6 +67,28 @@ ACCEPT = TEMPLATE.format(
             SELECT 1 FROM turn
             WHERE adapter = :adapter AND state IN ({sql_list(OPEN_TURNS)}) LIMIT :max_in_flight) AS open
         ) < :max_in_flight""",
+    shown="",
+    woken="",
+    noted=NOTED,
+)
+
+# Of a chat that shows at once that the message was taken up, by a delivery of its own.
+ACCEPT_AND_SHOW = TEMPLATE.format(
+    run="",
+    only="",
+    asked="last_asked_at = now(),",
+    limit="",
+    shown=""", place AS (
+        INSERT INTO destination (id, adapter, address, last_seq, version, wake_at)
+        SELECT :place_id, :adapter, :address, 1, 1, now() FROM home
+        ON CONFLICT (adapter, address) DO UPDATE SET
+            last_seq = destination.last_seq + 1, version = destination.version + 1, wake_at = now()
+        RETURNING id, last_seq
+    ), shown AS (
+        INSERT INTO delivery (id, destination_id, seq, turn_id, kind, body, state)
+        SELECT :delivery_id, id, last_seq, :turn_id, 'progress', CAST(:progress AS jsonb), 'pending' FROM place
+    )""",
+    woken=", (SELECT id FROM place) AS destination",
     noted=NOTED,
 )
 
@@ -78,6 +100,8 @@ ACCEPT_RUN = TEMPLATE.format(
     only="FROM run",
     asked="",
     limit="",
+    shown="",
+    woken="",
     noted=NOTED,
 )
 
@@ -85,6 +109,10 @@ FIRST = """
     SELECT turn.id AS turn_id, turn.thread_id, turn.trace, thread.key
     FROM receipt JOIN turn ON turn.id = receipt.turn_id JOIN thread ON thread.id = turn.thread_id
     WHERE receipt.adapter = :adapter AND receipt.event_key = :event_key"""
+
+STORED = """
+    SELECT thread_id, (SELECT destination_id FROM delivery WHERE turn_id = turn.id AND kind = 'progress') AS destination
+    FROM turn WHERE id = :turn_id"""
 
 THREAD_EXISTS = """
     SELECT 1 FROM thread WHERE agent = :agent AND adapter = :adapter AND team = :team AND key = :key"""
@@ -104,6 +132,8 @@ class Accepted:
     trace: str
     duplicate: bool
     """The event was accepted before: this is the first one's turn, and nothing was written now."""
+    destination: UUID | None = None
+    """To be woken, where the message shows that it was taken up."""
 
 
 def accept(
@@ -123,15 +153,20 @@ def accept(
     params = parameters(inbound, turn_id or uuid7(), max_in_flight)
     if reject_busy:
         with db.transaction() as connection:
-            found = connection.execute(compiled(ACCEPT), params).first()
+            found = connection.execute(compiled(statement_of(inbound)), params).first()
             # The thread's row is locked by now, so that of two messages at once only one finds it free.
             if found is not None and found.open_turns > 1:
                 raise Refused("this thread is busy with an earlier message; try again when it is done", status=409)
     else:
-        found = written(db, params)
+        found = written(db, statement_of(inbound), params)
     if found is None:
         return accepted_before(db, inbound, params)
-    return Accepted(params["turn_id"], found.thread_id, inbound.key, params["trace"], duplicate=False)
+    woken = found.destination if inbound.progress else None
+    return Accepted(params["turn_id"], found.thread_id, inbound.key, params["trace"], False, woken)
+
+
+def statement_of(inbound: Inbound) -> str:
+    return ACCEPT_AND_SHOW if inbound.progress else ACCEPT
 
 
 def accept_run(db: Database, inbound: Inbound, run: UUID, job: Mapping[str, Any]) -> Accepted | None:
@@ -146,16 +181,16 @@ def accept_run(db: Database, inbound: Inbound, run: UUID, job: Mapping[str, Any]
     return Accepted(params["turn_id"], found.thread_id, inbound.key, params["trace"], duplicate=False)
 
 
-def written(db: Database, params: dict[str, Any]) -> Row[Any] | None:
+def written(db: Database, statement: str, params: dict[str, Any]) -> Row[Any] | None:
     try:
-        return db.one(ACCEPT, params)
+        return db.one(statement, params)
     except Unavailable:
         # A pooled connection that Postgres closed on a restart is found out by using it. The receipt makes it safe to
         # try once more, over a new connection: if the first try was committed, this one is a duplicate of it.
-        found = db.one(ACCEPT, params)
+        found = db.one(statement, params)
         if found is not None:
             return found
-    return db.one("SELECT thread_id FROM turn WHERE id = :turn_id", params)
+    return db.one(STORED, params)
 
 
 def parameters(inbound: Inbound, turn_id: UUID, max_in_flight: int) -> dict[str, Any]:
@@ -178,6 +213,8 @@ def parameters(inbound: Inbound, turn_id: UUID, max_in_flight: int) -> dict[str,
         "reply": dumps(inbound.reply),
         "command": None if inbound.command is None else storable(inbound.command),
         "job": None,
+        "sender": dumps(inbound.sender),
+        **({} if inbound.progress is None else shown(*inbound.progress)),
         "trace": trace,
         "files": dumps(files),
         "has_files": bool(files),
@@ -185,6 +222,10 @@ def parameters(inbound: Inbound, turn_id: UUID, max_in_flight: int) -> dict[str,
         "create_thread": inbound.create_thread,
         "max_in_flight": max_in_flight,
     }
+
+
+def shown(address: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    return {"address": address, "progress": dumps(body), "place_id": uuid7(), "delivery_id": uuid7()}
 
 
 def accepted_before(db: Database, inbound: Inbound, params: dict[str, Any]) -> Accepted:

@@ -45,6 +45,11 @@ class Adapter(Protocol):
         """The destination that a reply goes to, or None where nothing is to be sent. Pure."""
         ...
 
+    def progress(self, reply: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The body of the deliveries `progress` and `progress_end`, by which a message shows that the agent is at work
+        on it, and no longer; None: it shows nothing. Pure."""
+        ...
+
     def place(self, kind: str, name: str) -> Place | None:
         """Where a job runs whose target is this `channel` or `user`; None: it can't be one. Pure."""
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -32,6 +32,10 @@ class Inbound:
     """The control command that the text is."""
     create_thread: bool = True
     """False: the thread must exist already."""
+    sender: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What else the adapter vouches for of its actor, `{groups, bot}`."""
+    progress: tuple[str, Mapping[str, Any]] | None = None
+    """Address and body of a delivery that shows that the agent is at work on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +73,68 @@ class Limit:
     count: int
     seconds: float
     burst: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who did something in a chat, as its provider vouches for them."""
+
+    id: str
+    groups: Sequence[str] = ()
+    bot: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One message of a chat, as an adapter understood it."""
+
+    sender: Sender
+    team: str
+    channel: str
+    text: str
+    """Without the mention of the bot that it begins with."""
+    event_key: str
+    key: str
+    """Of the conversation that it is part of, or begins."""
+    reply: Mapping[str, Any]
+    dm: bool = False
+    meant: bool = False
+    """It mentions the bot, or answers it."""
+    in_thread: bool = False
+    """It stands in a thread of the provider's."""
+    flat: bool = False
+    """Its channel has no threads for conversations: the same person's messages follow one another."""
+    files: Sequence[Mapping[str, Any]] = ()
+    """Each `{name, media_type, size, source}`; `source` is what the adapter fetches it by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """A command given by a provider's own means (a slash command, a menu): only its giver is told what came of it."""
+
+    sender: Sender
+    team: str
+    channel: str
+    text: str
+    event_key: str
+    key: str
+    reply: Mapping[str, Any]
+    """Where the outcome of a command goes that takes a while."""
+    dm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pressed:
+    """A button of an approval's card."""
+
+    sender: Sender
+    team: str
+    channel: str
+    approval: str
+    """Its code."""
+    decision: Literal["approve", "deny"]
+    bypass: bool = False
+    dm: bool = False
+
+
+Happening = Said | Ordered | Pressed

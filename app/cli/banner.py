@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from app.config.settings import Settings, WebhookAdapter
+from app.config.adapters import WebhookAdapter
+from app.config.settings import Settings
 
 
 def banner(settings: Settings) -> str:

@@ -20,7 +20,7 @@ from app import approvals, questions
 from app.bootstrap import DRAFTS, Core, desk_of
 from app.cli.context import connected
 from app.cli.news import News, prompting
-from app.config.settings import LocalAdapter
+from app.config.adapters import LocalAdapter
 from app.control.commands import parse
 from app.control.desk import Order, answer, cancel
 from app.control.obey import obey_at_once, told

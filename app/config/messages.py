@@ -66,6 +66,13 @@ class Messages(Section):
     )
     status_line: str = "{id}  {state} since {minutes} min, for {who}"
     status_idle: str = "Nothing is being worked on in this conversation."
+    busy: str = "I am busy with an earlier message here; say it again when that is done."
+    not_allowed: str = "You are not allowed to do that here."
+    commands: str = (
+        "I know: approvals · bypasses · approve ID [bypass] · deny ID · revoke ID · status [ID] · cancel ID · "
+        "bash COMMAND · new"
+    )
+    """For who gives a command that there is not."""
     fresh_start: str = "We start afresh: I don't see what was said before any more."
     no_bash: str = "The bash tool is switched off."
 

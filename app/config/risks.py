@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from app.config.settings import Adapter, BuiltinTool, LocalAdapter, Settings, WebhookAdapter
+from app.config.adapters import Adapter, LocalAdapter, WebhookAdapter
+from app.config.settings import BuiltinTool, Settings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 

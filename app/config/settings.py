@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from app.config.adapters import Adapter, LocalAdapter, People, Permissions
 from app.config.jobs import Jobs, JobsSetting
 from app.config.messages import Messages
 from app.config.section import Section
@@ -31,48 +32,7 @@ class ModelAlias(Section):
     temperature: float | None = Field(default=None, ge=0, le=2)
 
 
-class People(Section):
-    users: list[str] = []
-    """As the provider names them."""
-    groups: list[str] = []
-    """Slack user groups, Discord roles."""
-
-
-class Permissions(Section):
-    approvers: People | None = None
-    """Who may answer approvals. Unset, and with no admins: whoever can see the thread, except for bots."""
-    admins: People | None = None
-    """Approvers who may also cancel anything."""
-
-
-class AdapterBase(Section):
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
-    agent: str = "default"
-    allow: People | None = None
-    """Who may talk with the agent; unset: whoever gets through to the adapter."""
-    permissions: Permissions = Permissions()
-
-
-class WebhookAdapter(AdapterBase):
-    kind: Literal["webhook"]
-    secret: SecretStr | list[SecretStr] | None = None
-    """One or several in force at once; without one, a secret is made and kept under `state_dir`."""
-    reply_urls: list[str] = []
-    reply_origins: list[str] = []
-    reply_hosts: list[str] = []
-    unsafe_reply_http: bool = False
-    reply_timeout: Duration = 10.0
-    max_body_bytes: Size = 1_000_000
-    max_in_flight: int = Field(default=1000, ge=1)
-    """Unfinished turns of this adapter in the whole fleet."""
-
-
-class LocalAdapter(AdapterBase):
-    kind: Literal["local"]
-
-
 Pattern = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
-Adapter = Annotated[WebhookAdapter | LocalAdapter, Field(discriminator="kind")]
 
 
 class Http(Section):
@@ -200,7 +160,7 @@ class Log(Section):
     """auto: console on a terminal, JSON elsewhere."""
 
 
-def default_adapters() -> list[WebhookAdapter | LocalAdapter]:
+def default_adapters() -> list[Adapter]:
     return [LocalAdapter(kind="local", name="local")]
 
 

@@ -32,6 +32,15 @@ class Command:
         return self.verb not in IN_TURN
 
 
+BUSY = "busy"
+"""Stored in place of a command where a message was turned away: nobody can give it."""
+
+
+def recall(stored: str) -> Command | None:
+    """The command of a turn."""
+    return Command(BUSY) if stored == BUSY else parse(stored)
+
+
 def parse(text: str) -> Command | None:
     """The command that a message is, whole and by itself, with or without a `/`; None for a message to the agent."""
     found = BASH.fullmatch(text.strip())

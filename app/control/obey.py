@@ -82,6 +82,8 @@ def obey(desk: Desk, order: Order, command: Command, thread: UUID) -> str:
                 return "\n".join(bypass_line(desk, row) for row in rows) or texts.no_bypasses
             case "revoke":
                 return texts.bypass_revoked.format(id=revoke(desk, order, command.about).code)
+            case "busy":
+                return texts.busy
             case "cancel":
                 return cancelled(desk, order, command.about)
             case _:

@@ -13,12 +13,13 @@ from app.adapters.webhook.reply_rules import check_reply_url
 from app.adapters.webhook.verify import verify
 from app.bootstrap import Core, desk_of
 from app.clock import uuid7
-from app.config.settings import WebhookAdapter as Settings
+from app.config.adapters import WebhookAdapter as Settings
 from app.control.commands import Command, parse
 from app.control.desk import Order
 from app.control.obey import obey_at_once
 from app.errors import Refused
 from app.inbox import MANY, Accepted, accept
+from app.ingress.bodies import body_bytes
 from app.ingress.runs import Standing, Waiting, standings
 from app.jsonb import storable
 from app.policy.people import Person, may_enter
@@ -135,16 +136,6 @@ def admit(settings: Settings, user: str) -> None:
     why = may_enter(Person(user), settings.allow)
     if why is not None:
         raise Refused(f"{why}: add them to allow.users of adapter {settings.name}", status=403)
-
-
-def body_bytes(most: int) -> bytes:
-    """The body, read only as far as it may be long: the length that a caller names proves nothing."""
-    if request.content_length is not None and request.content_length > most:
-        raise Refused(f"the body is longer than {most} bytes", status=413)
-    raw = request.stream.read(most + 1)
-    if len(raw) > most:
-        raise Refused(f"the body is longer than {most} bytes", status=413)
-    return raw
 
 
 def wait_seconds() -> float:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from app.config.settings import People, Permissions
+from app.config.adapters import People, Permissions
 
 Canceller = Literal["admin", "approver", "initiator", "allowed"]
 

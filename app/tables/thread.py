@@ -16,6 +16,7 @@ class Thread(Lane, WithCreated, WithId, Base):
         UniqueConstraint("agent", "adapter", "team", "key"),
         Index("ix_thread_wake_at", "wake_at", postgresql_where=text("wake_at IS NOT NULL")),
         Index("ix_thread_last_active_at", "last_active_at"),
+        Index("ix_thread_channel", "adapter", "channel", "last_asked_at"),
     )
 
     agent: Mapped[str]

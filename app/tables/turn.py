@@ -36,6 +36,8 @@ class Turn(WithCreated, WithId, Base):
     state: Mapped[str]
     actor: Mapped[str]
     """Who asked; a turn never changes hands."""
+    sender: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    """What else its adapter vouches for of the actor, `{groups, bot}`."""
     trace: Mapped[str]
     reply: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     """Where its reply goes, in its adapter's words."""

@@ -12,8 +12,8 @@ from app.approvals import card_kind, new_code
 from app.audit import event
 from app.bypasses import COVERING
 from app.clock import uuid7
+from app.config.adapters import Permissions
 from app.config.messages import Messages
-from app.config.settings import Permissions
 from app.leases import Lease, insist
 from app.policy.people import nobody_can
 from app.ports import Adapter, Tool

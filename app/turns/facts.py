@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row
 
-from app.control.commands import IN_TURN, parse
+from app.control.commands import IN_TURN, recall
 from app.db import Database
 from app.errors import LeaseLost
 from app.leases import FREE, RELEASE, TAKE, Keeper, Lease, insist
@@ -105,6 +105,8 @@ class TurnFacts:
     retry_at: str | None
     messages: Sequence[Mapping[str, Any]]
     files: Sequence[Mapping[str, Any]]
+    sender: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What else the adapter vouches for of its actor, `{groups, bot}`."""
     job: Mapping[str, Any] | None = None
     """Of a turn that a job's run started: `{run, name, kind, model}`."""
 
@@ -244,12 +246,13 @@ def turn_of(row: Mapping[str, Any], started: UUID | None, now: datetime) -> Turn
         retry_at=row["retry_at"],
         messages=row["messages"] or (),
         files=row["files"] or (),
+        sender=row["sender"],
         job=row["job"],
     )
 
 
 def obey_at(command: str | None, created_at: str, now: datetime) -> str | None:
-    parsed = parse(command) if command else None
+    parsed = recall(command) if command else None
     if parsed is None or not parsed.at_once:
         return None
     due = datetime.fromisoformat(created_at) + timedelta(seconds=GRACE_SECONDS)

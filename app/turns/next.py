@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from app.control.commands import parse
+from app.control.commands import recall
 from app.states import CallState, TurnState
 from app.turns.facts import CallFacts, Facts, TurnFacts
 
@@ -123,7 +123,7 @@ def on_turn(facts: Facts, limits: Limits, mine: Set[UUID]) -> Action:
 def on_others(facts: Facts, later: Sequence[TurnFacts]) -> Action | None:
     """What must not wait for the current turn's end: it may be about that very turn."""
     for other in facts.turns[1:]:
-        command = parse(other.command) if other.command else None
+        command = recall(other.command) if other.command else None
         if command is not None and command.at_once and other.obey_at is None:
             return Obey(other, str(other.command))
     return Give(later[0], "pending_approval") if facts.asked and later else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from app.control.commands import Command, parse
+from app.control.commands import Command, recall
 from app.control.desk import Desk, Order
 from app.control.obey import obey
 from app.leases import Lease, insist
@@ -28,7 +28,7 @@ def obeyed(
 ) -> Outcome:
     """What is to be committed of a command."""
     turn, adapter = action.turn, s.adapter(facts.adapter)
-    command = parse(action.command)
+    command = recall(action.command)
     match command:
         case Command("bash", line) if turn.step_count == 0:
             return ordered(s, facts, turn, CallRequest("", "bash", {"command": line}), tools, lease, scope_key)
@@ -40,7 +40,8 @@ def obeyed(
             text = s.settings.messages.fresh_start
             return answered_at_once(facts, turn, text, adapter, context_from=facts.next_entry)
         case Command():
-            order = Order(Person(turn.actor), facts.adapter, facts.adapter, (facts.team, facts.channel))
+            person = Person(turn.actor, turn.sender.get("groups", ()), bool(turn.sender.get("bot")))
+            order = Order(person, facts.adapter, facts.adapter, (facts.team, facts.channel))
             desk = Desk(s.db, s.wakes, s.settings, s.adapters)
             return answered_at_once(facts, turn, obey(desk, order, command, facts.thread), adapter)
         case None:

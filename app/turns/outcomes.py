@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -181,12 +181,19 @@ def replies(
 ) -> list[Reply]:
     """One delivery for the turn (unless `quiet`) and for each message that it took in on the way, where they have an
     address and the adapter answers each."""
-    asked: list[tuple[UUID, Mapping[str, Any]]] = [] if quiet else [(turn.id, turn.reply)]
-    if not adapter.answers_each:
-        return replies_to(asked, facts, adapter, state, text)
-    asked += [(UUID(absorbed["id"]), absorbed["reply"]) for absorbed in facts.absorbed]
-    asked += [(steer.id, steer.reply) for steer in steers]
-    return replies_to(asked, facts, adapter, state, text)
+    taken_in = [(UUID(absorbed["id"]), absorbed["reply"]) for absorbed in facts.absorbed]
+    taken_in += [(steer.id, steer.reply) for steer in steers]
+    asked = [] if quiet else [(turn.id, turn.reply)]
+    said = replies_to([*asked, *(taken_in if adapter.answers_each else [])], facts, adapter, state, text)
+    return [*said, *progress_ends([(turn.id, turn.reply), *taken_in], facts, adapter)]
+
+
+def progress_ends(asked: Sequence[tuple[UUID, Mapping[str, Any]]], facts: Facts, adapter: Adapter) -> Iterator[Reply]:
+    """What shows of each message that the agent is at work on it is taken away."""
+    for asker, reply in asked:
+        body, address = adapter.progress(reply), adapter.address(reply, facts.key)
+        if body is not None and address is not None:
+            yield Reply(asker, address, body, "progress_end")
 
 
 def replies_to(

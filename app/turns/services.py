@@ -72,6 +72,9 @@ class Unconfigured:
     def address(self, reply: Mapping[str, Any], thread_key: str) -> str | None:  # noqa: ARG002 (the port's signature)
         return None
 
+    def progress(self, reply: Mapping[str, Any]) -> None:  # noqa: ARG002
+        return
+
     def place(self, kind: str, name: str) -> None:  # noqa: ARG002
         return
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,7 +17,6 @@ from tests.db.guards import install_guards, libpq
 from tests.db.interleaving import install_gate
 from tests.db.stations import Runner, Worker
 
-GUARDED = "guarded"
 OTHERS = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()"""
@@ -25,10 +25,12 @@ OTHERS = """
 @pytest.fixture(scope="session")
 def guarded_database(postgres_server: EmbeddedPostgres, template_database: str) -> Iterator[tuple[str, Cleaner]]:
     """The URL of a migrated database that raises on a move between states that is not in the table, and its cleaner."""
-    run(postgres_server, f"CREATE DATABASE {GUARDED} TEMPLATE {template_database}")
+    # A name of its own: the tests of two folders each have one.
+    name = f"guarded_{uuid.uuid4().hex[:8]}"
+    run(postgres_server, f"CREATE DATABASE {name} TEMPLATE {template_database}")
     # A deadlock is found at once, not after a second.
-    run(postgres_server, f"ALTER DATABASE {GUARDED} SET deadlock_timeout = '50ms'")
-    url = url_of(postgres_server, GUARDED)
+    run(postgres_server, f"ALTER DATABASE {name} SET deadlock_timeout = '50ms'")
+    url = url_of(postgres_server, name)
     with psycopg.connect(libpq(url), autocommit=True) as connection:
         install_guards(connection)
         install_gate(connection)

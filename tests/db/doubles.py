@@ -195,6 +195,9 @@ class NoteAdapter:
         address: str | None = reply.get("to")
         return address
 
+    def progress(self, reply: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        return {"message": reply["message"]} if "message" in reply else None
+
     def place(self, kind: str, name: str) -> Place | None:
         return None if kind == "user" else Place(name, name, reply={"to": name})
 

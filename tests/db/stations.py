@@ -74,6 +74,7 @@ class Worker(Station):
         *,
         model: ScriptedModel | None = None,
         adapter: NoteAdapter | None = None,
+        ports: Mapping[str, Adapter] | None = None,
         tools: Mapping[str, Any] | None = None,
         delivers: bool = True,
         name: str = "worker",
@@ -84,16 +85,21 @@ class Worker(Station):
         self.adapter = adapter or NoteAdapter()
         self.models_named: list[str | None] = []
         self.tools = tools_of(self.db, tools or {}, self.settings.builtin_tools, self.settings.policy)
-        adapters: dict[str, Adapter] = {self.adapter.name: self.adapter}
+        known: dict[str, Adapter] = {self.adapter.name: self.adapter, **(ports or {})}
         self.outbox = Outbox(
-            self.db, self.keeper, lambda _: self.adapter, self.settings.delivery, self.draining, RateLimits(redis_url)
+            self.db,
+            self.keeper,
+            lambda name: known.get(name, self.adapter),
+            self.settings.delivery,
+            self.draining,
+            RateLimits(redis_url),
         )
         self.services = TurnServices(
             current=lambda: self.settings,
             db=self.db,
             keeper=self.keeper,
             wakes=self.wakes,
-            adapters=adapters,
+            adapters=known,
             persona=self.persona,
             publish_draft=lambda *_: None,
             deliver=self.deliver if delivers else lambda _: None,
@@ -101,7 +107,7 @@ class Worker(Station):
             pace=Pace(),
             draining=self.draining,
         )
-        self.desk = Desk(self.db, self.wakes, self.settings, adapters)
+        self.desk = Desk(self.db, self.wakes, self.settings, known)
         self.sweeper = Sweeper(
             self.db,
             self.keeper,

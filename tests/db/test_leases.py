@@ -16,8 +16,8 @@ from sqlalchemy import text
 
 from app import calls, deliveries
 from app.calls import Ended
+from app.config.adapters import Permissions
 from app.config.messages import Messages
-from app.config.settings import Permissions
 from app.db import Database
 from app.errors import LeaseLost, Transient
 from app.leases import Keeper

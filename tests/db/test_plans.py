@@ -15,7 +15,20 @@ import pytest
 from psycopg import sql
 from sqlalchemy.dialects.postgresql import psycopg as dialect
 
-from app import approvals, bypasses, calls, cancel, closing, deliveries, inbox, leases, retention, sandbox_lane, sweep
+from app import (
+    approvals,
+    bypasses,
+    calls,
+    cancel,
+    closing,
+    deliveries,
+    entry,
+    inbox,
+    leases,
+    retention,
+    sandbox_lane,
+    sweep,
+)
 from app.control import obey
 from app.db import Database, compiled
 from app.ingress.runs import STANDING
@@ -213,6 +226,19 @@ def sweeping(table: str) -> str:
 
 STATEMENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "accept": (inbox.ACCEPT, accepting()),
+    "accept and show": (
+        inbox.ACCEPT_AND_SHOW,
+        {**accepting(), "place_id": TURN, "delivery_id": TURN, "address": "x", "progress": "{}"},
+    ),
+    "stored before": (inbox.STORED, {"turn_id": TURN}),
+    "a conversation goes on": (
+        entry.GOES_ON,
+        {"agent": "default", "adapter": "note", "team": "", "key": "t500"},
+    ),
+    "a recent conversation": (
+        entry.RECENT,
+        {"agent": "default", "adapter": "note", "team": "", "channel": "c5", "actor": "eve", "seconds": 300.0},
+    ),
     "first of an event": (inbox.FIRST, {"adapter": "note", "event_key": "e"}),
     "take a thread": (facts.TAKE_WITH_FACTS, taking(thread=THREAD)),
     "read a thread again": (facts.REREAD, taking(thread=THREAD)),

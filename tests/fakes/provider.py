@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections import defaultdict, deque
@@ -24,6 +25,8 @@ class Request:
     headers: Mapping[str, str]
     """Names in lower case."""
     body: bytes
+    gone: Callable[[], bool] = field(default=lambda: False, compare=False)
+    """Whether the client has hung up meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +180,7 @@ def serving(fake: Fake) -> Iterator[Fake]:
             query = {name: values[-1] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            answer = fake.serve(Request(self.command, parts.path, query, headers, body))
+            answer = fake.serve(Request(self.command, parts.path, query, headers, body, self.gone))
             if answer is None:
                 self.close_connection = True
                 return
@@ -189,6 +192,14 @@ def serving(fake: Fake) -> Iterator[Fake]:
             self.end_headers()
             if answer.status != 204:
                 self.wfile.write(raw)
+
+        def gone(self) -> bool:
+            try:
+                return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return False
+            except OSError:
+                return True
 
         do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815 (http.server's names)
 

@@ -23,6 +23,9 @@ class LocalAdapter:
     def address(self, reply: Mapping[str, Any], thread_key: str) -> str | None:  # noqa: ARG002 (the port's signature)
         return thread_key
 
+    def progress(self, reply: Mapping[str, Any]) -> None:  # noqa: ARG002
+        return
+
     def place(self, kind: str, name: str) -> Place:
         """The thread of that name (`heyfleet chat --thread NAME`); `@NAME` for a user."""
         key = f"@{name}" if kind == "user" else name

@@ -14,7 +14,7 @@ import httpx2 as httpx
 import structlog
 
 from app.adapters.webhook.reply_rules import check_reply_url
-from app.config.settings import WebhookAdapter as Settings
+from app.config.adapters import WebhookAdapter as Settings
 from app.errors import Refused
 from app.ports import InDoubt
 from app.results import Absent, Ambiguous, Failed, Retry, SendResult, Sent
@@ -46,6 +46,9 @@ class WebhookAdapter:
 
     def address(self, reply: Mapping[str, Any], thread_key: str) -> str | None:
         return f"{thread_key}{SEPARATOR}{reply['url']}" if reply.get("url") else None
+
+    def progress(self, reply: Mapping[str, Any]) -> None:  # noqa: ARG002
+        return
 
     def place(self, kind: str, name: str) -> None:  # noqa: ARG002 (the port's signature)
         """Nowhere: it only answers, to the URL that a message came with."""

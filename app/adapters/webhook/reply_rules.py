@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from app.config.settings import WebhookAdapter as Settings
+from app.config.adapters import WebhookAdapter as Settings
 from app.errors import Refused
 
 DEFAULT_PORTS = {"https": 443, "http": 80}

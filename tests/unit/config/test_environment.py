@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr
 
-from app.config.settings import WebhookAdapter
+from app.config.adapters import WebhookAdapter
 from tests.unit.config.conftest import Problems, Read
 
 WEBHOOK = "adapters: [{kind: webhook, name: a, secret: first}]"

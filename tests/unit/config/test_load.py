@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from app.config.adapters import LocalAdapter, WebhookAdapter
 from app.config.load import load
-from app.config.settings import LocalAdapter, WebhookAdapter
 from app.errors import ConfigError
 from tests.unit.config.conftest import Read
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from app.config.settings import ModelAlias, Settings, WebhookAdapter
+from app.config.adapters import WebhookAdapter
+from app.config.settings import ModelAlias, Settings
 from app.config.show import MASK, masked, masked_url, schema
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.config.settings import People, Permissions
+from app.config.adapters import People, Permissions
 from app.policy.people import Person, is_approver, may_approve, may_cancel, may_deny, may_enter, nobody_can
 
 NONE = Permissions()

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.config.adapters import Permissions
 from app.config.messages import Messages
-from app.config.settings import Permissions
 from app.errors import Transient
 from app.policy.verdict import ALLOW
 from app.ports import InDoubt, ToolSpec
@@ -40,6 +40,9 @@ class Addressed:
 
     def address(self, reply: Mapping[str, Any], thread_key: str) -> str | None:
         return f"{thread_key} {reply['to']}" if "to" in reply else None
+
+    def progress(self, reply: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        return {"message": reply["message"]} if "message" in reply else None
 
     def limits(self, delivery: Any) -> tuple[Limit, ...]:
         return ()

@@ -15,7 +15,7 @@ import pytest
 
 from app.adapters.webhook import WebhookAdapter
 from app.adapters.webhook.adapter import LONGEST_RETRY_AFTER, signature
-from app.config.settings import WebhookAdapter as Settings
+from app.config.adapters import WebhookAdapter as Settings
 from app.results import Ambiguous, Failed, Retry, SendResult, Sent
 from app.traffic import Outbound
 from tests.fakes.receiver import Receiver, receiving

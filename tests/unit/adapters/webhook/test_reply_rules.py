@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.adapters.webhook.reply_rules import check_reply_url
-from app.config.settings import WebhookAdapter
+from app.config.adapters import WebhookAdapter
 from app.errors import Refused
 
 SETTINGS = WebhookAdapter(

@@ -1,4 +1,4 @@
-"""deliveries in parts, and doubt that outlives a process."""
+"""deliveries in parts and in doubt, who a person is to an adapter, and the threads of a channel."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ depends_on = None
 def upgrade() -> None:
     op.add_column('delivery', sa.Column('sent', postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'[]'"), nullable=False))
     op.add_column('delivery', sa.Column('doubtful', sa.Boolean(), server_default=sa.text('false'), nullable=False))
+    op.add_column('turn', sa.Column('sender', postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False))
+    op.create_index('ix_thread_channel', 'thread', ['adapter', 'channel', 'last_asked_at'], unique=False)
 
 
 def downgrade() -> None:
+    op.drop_index('ix_thread_channel', table_name='thread')
+    op.drop_column('turn', 'sender')
     op.drop_column('delivery', 'doubtful')
     op.drop_column('delivery', 'sent')

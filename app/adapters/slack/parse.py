@@ -1,0 +1,170 @@
+"""What Slack tells of, as heyfleet understands it. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import html
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from app.config.adapters import SlackAdapter as Settings
+from app.traffic import Happening, Ordered, Pressed, Said, Sender
+
+APPROVE, BYPASS, DENY = "heyfleet_approve", "heyfleet_bypass", "heyfleet_deny"
+"""The actions of a card's buttons."""
+DECISIONS: Mapping[str, tuple[Literal["approve", "deny"], bool]] = {
+    APPROVE: ("approve", False),
+    BYPASS: ("approve", True),
+    DENY: ("deny", False),
+}
+
+SAID = {None, "file_share", "thread_broadcast", "bot_message", "me_message"}
+"""Subtypes of `message` that somebody said; the others tell of edits, joins and the like.
+https://docs.slack.dev/reference/events/message"""
+LINK = re.compile(r"<([^<>|]+)(?:\|([^<>]*))?>")
+
+
+class Me:
+    """Who the bot is, as Slack's `auth.test` says."""
+
+    def __init__(self, user: str, bot: str) -> None:
+        self.user = user
+        self.bot = bot
+
+
+def event_of(payload: Mapping[str, Any], settings: Settings, me: Me) -> Said | None:
+    """The message that an `event_callback` tells of; None where it tells of something else, or of the bot's own."""
+    event = payload.get("event") or {}
+    kind, subtype = event.get("type"), event.get("subtype")
+    if kind not in ("message", "app_mention") or subtype not in SAID or not event.get("channel"):
+        return None
+    sender = event.get("user") or event.get("bot_id")
+    if not sender or me.user in (event.get("user"), sender) or (me.bot and event.get("bot_id") == me.bot):
+        return None
+    text, team, channel = str(event.get("text") or ""), team_of(payload), str(event["channel"])
+    dm = event.get("channel_type") == "im" or channel.startswith("D")
+    root, ts = event.get("thread_ts"), str(event["ts"])
+    flat = settings.response.placement == "channel" and not dm
+    return Said(
+        sender=Sender(str(sender), bot="bot_id" in event),
+        team=team,
+        channel=channel,
+        text=plain(text, me),
+        # Not client_msg_id, which an app_mention need not have: both events of one post have the same time stamp.
+        event_key=f"{team} {channel} {ts}",
+        key=key_of(channel, root, ts, settings, dm=dm),
+        reply={"channel": channel, "thread": thread_of(root, ts, settings, dm=dm), "message": ts},
+        dm=dm,
+        meant=f"<@{me.user}>" in text or f"<@{me.user}|" in text,
+        in_thread=root is not None,
+        flat=flat and root is None,
+        files=[file_of(file) for file in event.get("files") or () if file.get("url_private")],
+    )
+
+
+def team_of(payload: Mapping[str, Any]) -> str:
+    """The workspace that the app is installed in; of a shared channel not the other one, where the sender is."""
+    for authorization in payload.get("authorizations") or ():
+        if authorization.get("team_id"):
+            return str(authorization["team_id"])
+    return str(payload.get("team_id") or "")
+
+
+def key_of(channel: str, root: str | None, ts: str, settings: Settings, *, dm: bool) -> str:
+    """A thread is a conversation, and so is a direct message's channel; else each message begins one."""
+    if root is not None:
+        return f"{channel} {root}"
+    if dm and settings.response.placement != "thread":
+        return channel
+    return f"{channel} {ts}"
+
+
+def thread_of(root: str | None, ts: str, settings: Settings, *, dm: bool) -> str | None:
+    """The thread that the reply goes to; None: the channel itself."""
+    match settings.response.placement:
+        case "channel":
+            return None
+        case "same":
+            return root
+        case "thread":
+            return root or ts
+        case "auto":
+            return root if dm else root or ts
+
+
+def plain(text: str, me: Me) -> str:
+    """A message as people read it: Slack's escapes undone, links as their addresses, without the bot's own mention at
+    its beginning."""
+    mine = re.compile(rf"^\s*<@{re.escape(me.user)}(\|[^>]*)?>[\s:,]*")
+    return html.unescape(LINK.sub(shown, mine.sub("", text))).strip()
+
+
+def shown(found: re.Match[str]) -> str:
+    target, label = found[1], found[2]
+    if target[0] in "@#!":
+        # People and channels stay as they are, so that the model can name them; `<!date^…|text>` becomes its text.
+        return label if target.startswith("!") and label else found[0].replace("<", "&lt;").replace(">", "&gt;")
+    return target if not label or label == target else f"{label} ({target})"
+
+
+def file_of(file: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": str(file.get("name") or file.get("title") or file["id"]),
+        "media_type": str(file.get("mimetype") or "application/octet-stream"),
+        "size": int(file.get("size") or 0),
+        "source": {"id": file["id"], "url": file.get("url_private_download") or file["url_private"]},
+    }
+
+
+def order_of(form: Mapping[str, str], salt: bytes) -> Ordered:
+    """A slash command. Slack gives it no id of its own that may be kept: what it is told apart by is kept as a hash.
+    https://docs.slack.dev/interactivity/implementing-slash-commands"""
+    team, channel, user = form.get("team_id", ""), form.get("channel_id", ""), form.get("user_id", "")
+    parts = [form.get("command", ""), team, channel, user, form.get("text", ""), form.get("trigger_id", "")]
+    digest = hmac.new(salt, "\0".join(parts).encode(), hashlib.sha256).hexdigest()
+    return Ordered(
+        sender=Sender(user),
+        team=team,
+        channel=channel,
+        text=html.unescape(form.get("text", "")).strip(),
+        event_key=f"order {digest}",
+        key=channel,
+        reply={"channel": channel, "thread": None},
+        dm=channel.startswith("D"),
+    )
+
+
+def pressed_of(payload: Mapping[str, Any]) -> Pressed | None:
+    """The button of a card that was pressed; None for any other interaction.
+    https://docs.slack.dev/reference/interaction-payloads/block_actions-payload"""
+    if payload.get("type") != "block_actions":
+        return None
+    channel = str((payload.get("channel") or {}).get("id") or "")
+    for action in payload.get("actions") or ():
+        if action.get("action_id") in DECISIONS:
+            decision, bypass = DECISIONS[action["action_id"]]
+            return Pressed(
+                sender=Sender(str(payload["user"]["id"])),
+                team=str((payload.get("team") or {}).get("id") or ""),
+                channel=channel,
+                approval=str(action.get("value") or ""),
+                decision=decision,
+                bypass=bypass,
+                dm=channel.startswith("D"),
+            )
+    return None
+
+
+def happening_of(kind: str, payload: Mapping[str, Any], settings: Settings, me: Me, salt: bytes) -> Happening | None:
+    """What came by Socket Mode, by the `type` of its envelope."""
+    match kind:
+        case "events_api":
+            return event_of(payload, settings, me)
+        case "slash_commands":
+            return order_of({name: str(value) for name, value in payload.items()}, salt)
+        case "interactive":
+            return pressed_of(payload)
+        case _:
+            return None

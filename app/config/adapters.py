@@ -1,0 +1,118 @@
+"""The adapters of heyfleet.yaml: one entry for each connection to a chat provider."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, model_validator
+
+from app.config.section import Section
+from app.config.units import Duration, Size
+
+
+class People(Section):
+    users: list[str] = []
+    """As the provider names them: its ids."""
+    groups: list[str] = []
+    """Slack user groups, Discord roles."""
+
+
+class Allow(People):
+    """Who may talk with an agent. What is listed must match: the channel, and the person (by user or group)."""
+
+    channels: list[str] = []
+    """Empty: every channel that the bot is in. Direct messages have `dms`."""
+    dms: bool = True
+    bots: bool | list[str] = False
+    """Whether other bots may; or which."""
+
+
+class Permissions(Section):
+    approvers: People | None = None
+    """Who may answer approvals. Unset, and with no admins: whoever can see the thread, except for bots."""
+    admins: People | None = None
+    """Approvers who may also cancel anything."""
+
+
+class AdapterBase(Section):
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
+    agent: str = "default"
+    permissions: Permissions = Permissions()
+
+
+class WebhookAdapter(AdapterBase):
+    kind: Literal["webhook"]
+    allow: People | None = None
+    """Who may talk with the agent; unset: whoever gets through to the adapter."""
+    secret: SecretStr | list[SecretStr] | None = None
+    """One or several in force at once; without one, a secret is made and kept under `state_dir`."""
+    reply_urls: list[str] = []
+    reply_origins: list[str] = []
+    reply_hosts: list[str] = []
+    unsafe_reply_http: bool = False
+    reply_timeout: Duration = 10.0
+    max_body_bytes: Size = 1_000_000
+    max_in_flight: int = Field(default=1000, ge=1)
+    """Unfinished turns of this adapter in the whole fleet."""
+
+
+class LocalAdapter(AdapterBase):
+    kind: Literal["local"]
+    allow: People | None = None
+
+
+class Response(Section):
+    continue_recent: Duration = 300.0
+    """For how long the same person's next message in a channel without threads goes on with their conversation."""
+
+
+class ChatAdapter(AdapterBase):
+    """What chat providers have in common."""
+
+    allow: Allow | None = None
+    """Who may talk with the agent; unset: whoever can write to the bot, but for other bots."""
+    trigger: Literal["mention", "message"] = "mention"
+    """What starts a conversation in a channel."""
+    thread_trigger: Literal["message", "mention", False] = "message"
+    """What goes on with one, in a thread where the agent answered before. false: nothing does."""
+    streaming: bool = False
+    """Whether the reply can be read while the model still writes it."""
+    response: Response = Response()
+    progress: bool = True
+    """Whether a message shows, by a reaction to it, that the agent is at work on it."""
+
+
+class SlackResponse(Response):
+    placement: Literal["auto", "thread", "same", "channel"] = "auto"
+    """Where replies go. auto: into a thread, but in direct messages; same: where the message is."""
+    broadcast: bool = False
+    """Whether replies in threads are shown in the channel too."""
+
+
+class SlackAdapter(ChatAdapter):
+    kind: Literal["slack"]
+    mode: Literal["http", "socket"] = "http"
+    """http: Slack posts events to /slack/NAME/events; socket: the gateway process holds a connection to Slack."""
+    bot_token: SecretStr
+    """xoxb-…"""
+    signing_secret: SecretStr | list[SecretStr] | None = None
+    """For http. Several are in force at once, while one is replaced."""
+    app_token: SecretStr | None = None
+    """For socket: xapp-…"""
+    command: str = Field(default="/heyfleet", pattern=r"^/[a-z0-9_-]{1,31}$")
+    """The slash command."""
+    response: SlackResponse = SlackResponse()
+    api_url: str = Field(default="https://slack.com/api/", pattern=r"^https?://\S+/$")
+
+    @model_validator(mode="after")
+    def has_what_its_mode_needs(self) -> SlackAdapter:
+        if self.mode == "http" and not self.signing_secret:
+            raise ValueError("signing_secret is needed to tell Slack's requests from others; or set mode: socket")
+        if self.mode == "socket" and self.app_token is None:
+            raise ValueError("app_token (xapp-…) is needed for mode: socket; or set mode: http and signing_secret")
+        return self
+
+
+Adapter = Annotated[WebhookAdapter | LocalAdapter | SlackAdapter, Field(discriminator="kind")]
+CHAT_ADAPTERS = (SlackAdapter,)
+"""Those that people use from a chat program."""

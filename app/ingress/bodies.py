@@ -1,0 +1,31 @@
+"""Bodies of requests, read only as far as they may be long."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from flask import request
+
+from app.errors import Refused
+
+
+def body_bytes(most: int) -> bytes:
+    """The body; the length that a caller names proves nothing. Raises Refused (413)."""
+    if request.content_length is not None and request.content_length > most:
+        raise Refused(f"the body is longer than {most} bytes", status=413)
+    raw = request.stream.read(most + 1)
+    if len(raw) > most:
+        raise Refused(f"the body is longer than {most} bytes", status=413)
+    return raw
+
+
+def parsed_json(raw: bytes) -> dict[str, Any]:
+    """Raises Refused (400) for anything but an object."""
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise Refused(f"the body is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise Refused("the body must be a JSON object")
+    return found

@@ -1,0 +1,298 @@
+"""One contract for every chat adapter: what people of its provider, and the provider, can count on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from app.db import Database
+from tests.contract.chats import Chat
+from tests.contract.slack_chat import SlackChat
+from tests.db.doubles import bash, call
+from tests.db.rows import assert_settled, rows
+
+KINDS = {"slack": SlackChat}
+WHERE = ["channel", "dm"]
+
+
+@pytest.fixture(params=list(KINDS))
+def chat(request: pytest.FixtureRequest, database_url: str, redis_url: str) -> Iterator[Chat]:
+    with KINDS[request.param].opened(database_url, redis_url) as opened:
+        yield opened
+        assert opened.fake.problems == []
+
+
+def ask(chat: Chat, where: str, text: str, who: str = "ann") -> object:
+    return chat.dm(text, who) if where == "dm" else chat.say(text, who, mention=True)
+
+
+# --- in and out
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_a_message_is_answered_where_it_was_said(chat: Chat, where: str) -> None:
+    chat.start()
+    ask(chat, where, "hello")
+    chat.until_sent()
+    assert chat.heard(where) == ["re: hello"]
+    assert chat.turns() == 1
+    assert_settled(chat.worker.db)
+
+
+def test_what_is_not_meant_for_the_agent_leaves_nothing(chat: Chat, db: Database) -> None:
+    chat.start()
+    chat.say("we talk among ourselves")
+    assert [rows(db, f"SELECT 1 FROM {table}") for table in ("turn", "message", "thread", "receipt")] == [[]] * 4
+
+
+def test_a_conversation_goes_on_without_mentioning_the_bot_again(chat: Chat) -> None:
+    chat.start()
+    first = chat.say("hello", mention=True)
+    chat.until_sent()
+    chat.say("and then?", thread=first)
+    chat.until_sent()
+    assert chat.heard("channel") == ["re: hello", "re: and then?"]
+    assert len(rows(chat.worker.db, "SELECT id FROM thread")) == 1
+
+
+def test_the_bot_does_not_answer_itself(chat: Chat) -> None:
+    chat.start(adapter={"allow": {"bots": True}})
+    chat.bot_says()
+    assert chat.turns() == 0
+
+
+def test_an_event_delivered_many_times_to_many_processes_is_one_turn(chat: Chat) -> None:
+    chat.start(ingresses=2)
+    said = chat.dm("hello")
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(lambda n: chat.redeliver(said, n % 2), range(16)))
+    assert set(statuses) == {200}
+    chat.until_sent()
+    assert chat.turns() == 1
+    assert chat.heard("dm") == ["re: hello"]
+
+
+def test_who_is_not_the_provider_is_refused(chat: Chat) -> None:
+    chat.start()
+    assert chat.forged() == 401
+    assert chat.turns() == 0
+
+
+# --- who and what
+
+
+@pytest.mark.parametrize(
+    ("allow", "where", "who", "answered"),
+    [
+        ({}, "dm", "ann", True),
+        ({"dms": False}, "dm", "ann", False),
+        ({"dms": False}, "channel", "ann", True),
+        ({"users": ["{ann}"]}, "channel", "ann", True),
+        ({"users": ["{ann}"]}, "channel", "bob", False),
+        ({"users": ["{ann}"]}, "dm", "bob", False),
+        ({"channels": ["{channel}"]}, "channel", "bob", True),
+        ({"channels": ["elsewhere"]}, "channel", "bob", False),
+        ({"channels": ["elsewhere"]}, "dm", "bob", True),
+        ({"channels": ["{channel}"], "users": ["{ann}"]}, "channel", "bob", False),
+        ({}, "channel", "robot", False),
+        ({"bots": True}, "channel", "robot", True),
+        ({"bots": ["{robot}"]}, "channel", "robot", True),
+        ({"bots": ["somebody"]}, "channel", "robot", False),
+    ],
+)
+def test_who_is_let_in(chat: Chat, allow: dict[str, object], where: str, who: str, answered: bool) -> None:
+    names = {name: person.id for name, person in chat.people.items()} | {"channel": chat.channel.id}
+    filled = {
+        key: [str(item).format_map(names) for item in value] if isinstance(value, list) else value
+        for key, value in allow.items()
+    }
+    chat.start(adapter={"allow": filled})
+    ask(chat, where, "hello", who)
+    assert chat.turns() == int(answered)
+
+
+@pytest.mark.parametrize(
+    ("trigger", "thread_trigger", "begun", "mention", "answered"),
+    [
+        ("mention", "message", False, False, False),
+        ("mention", "message", False, True, True),
+        ("message", "message", False, False, True),
+        ("mention", "message", True, False, True),
+        ("mention", "mention", True, False, False),
+        ("mention", "mention", True, True, True),
+        ("message", "mention", True, False, False),
+        ("mention", False, True, False, False),
+        ("message", False, True, True, False),
+    ],
+)
+def test_what_triggers_a_turn(
+    chat: Chat, trigger: str, thread_trigger: str | bool, begun: bool, mention: bool, answered: bool
+) -> None:
+    chat.start(adapter={"trigger": trigger, "thread_trigger": thread_trigger})
+    root = chat.say("hello", mention=True) if begun else None
+    before = chat.turns()
+    chat.say("is it so?", mention=mention, thread=root)
+    assert chat.turns() - before == int(answered)
+
+
+def test_a_busy_thread_says_so_where_it_is_told_to(chat: Chat) -> None:
+    chat.start(task={"busy": "reject"})
+    chat.dm("first")
+    chat.dm("second")
+    chat.until_sent()
+    assert chat.heard("dm") == ["I am busy with an earlier message here; say it again when that is done.", "re: first"]
+
+
+def test_messages_that_were_taken_in_by_one_turn_get_one_reply(chat: Chat) -> None:
+    chat.start()
+    said = [chat.dm("first"), chat.dm("second")]
+    chat.until_sent()
+    assert chat.heard("dm") == ["re: first; second"]
+    assert [chat.marks(message) for message in said] == [[], []]
+
+
+# --- what shows that the agent is at work
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_a_message_shows_that_the_agent_is_at_work_on_it(chat: Chat, where: str) -> None:
+    chat.start()
+    said = ask(chat, where, "hello")
+    for (destination,) in rows(chat.worker.db, "SELECT id FROM destination"):
+        chat.worker.deliver(destination)
+    assert len(chat.marks(said)) == 1
+    chat.until_sent()
+    assert chat.marks(said) == []
+
+
+def test_it_shows_nothing_where_it_is_told_not_to(chat: Chat) -> None:
+    chat.start(adapter={"progress": False})
+    chat.dm("hello")
+    chat.until_sent()
+    assert chat.states("progress%") == []
+
+
+# --- approvals
+
+
+@pytest.mark.parametrize("where", WHERE)
+@pytest.mark.parametrize(("label", "ran"), [("Approve", ["rm -rf *x* <y>"]), ("Deny", [])])
+def test_an_approval_is_answered_with_a_button(chat: Chat, where: str, label: str, ran: list[str]) -> None:
+    chat.model.script.append([bash("rm -rf *x* <y>")])
+    chat.start()
+    ask(chat, where, "clean up")
+    chat.until_sent()
+    assert "rm -rf *x* <y>" in chat.heard(where)[-1], "to the letter"
+    assert len(chat.buttons(where)) == 3
+    assert chat.press(where, label) == ""
+    chat.until_sent()
+    assert chat.ran == ran
+    card, reply = chat.heard(where)
+    assert ("approved" if ran else "denied") in card
+    assert reply.startswith("re: ")
+    assert chat.buttons(where) == []
+    assert_settled(chat.worker.db)
+
+
+def test_who_may_not_answer_is_told_so_and_nobody_else(chat: Chat) -> None:
+    chat.model.script.append([bash("rm -rf x")])
+    chat.start(adapter={"permissions": {"approvers": {"users": [chat.people["bob"].id]}}})
+    chat.say("clean up", mention=True)
+    chat.until_sent()
+    assert "only approvers may answer this" in chat.press("channel", "Approve", "ann")
+    chat.until_sent()
+    assert chat.ran == []
+    assert chat.press("channel", "Approve", "bob") == ""
+    chat.until_sent()
+    assert chat.ran == ["rm -rf x"]
+    assert len(chat.heard("channel")) == 2
+
+
+def test_two_cards_are_two_decisions(chat: Chat) -> None:
+    chat.model.script.append([bash("rm -rf a"), bash("rm -rf b")])
+    chat.start()
+    chat.say("clean up", mention=True)
+    chat.until_sent()
+    codes = [code for (code,) in rows(chat.worker.db, "SELECT code FROM approval ORDER BY created_at, code")]
+    assert len(set(codes)) == 2
+    chat.order(f"deny {codes[0]}")
+    assert sorted(state for (state,) in rows(chat.worker.db, "SELECT state FROM approval")) == ["denied", "pending"]
+
+
+# --- commands
+
+
+def test_a_command_s_giver_alone_is_told_what_came_of_it(chat: Chat) -> None:
+    chat.start()
+    assert chat.order("approvals") == "Nothing waits for an approval here."
+    assert chat.order("what?").startswith("I know: approvals")
+    chat.until_sent()
+    assert chat.heard("channel") == []
+
+
+def test_a_command_is_obeyed_once(chat: Chat) -> None:
+    chat.start()
+    chat.dm("status")
+    chat.until_sent()
+    assert chat.heard("dm") == ["Nothing is being worked on in this conversation."]
+    assert not chat.model.prompts
+
+
+# --- deliveries
+
+
+def test_a_send_whose_answer_is_lost(chat: Chat) -> None:
+    """R5: exactly once where it can be known, else flagged and not sent again."""
+    chat.start(adapter={"progress": False})
+    chat.fake.plan(chat.posting, "applied-drop")
+    chat.dm("hello")
+    chat.until_sent()
+    chat.dm("next")
+    chat.until_sent()
+    assert chat.heard("dm") == ["re: hello", "re: next"]
+    assert chat.states() == ["sent" if chat.settles else "ambiguous", "sent"]
+
+
+def test_a_send_that_did_not_arrive(chat: Chat) -> None:
+    chat.start(adapter={"progress": False})
+    chat.fake.plan(chat.posting, "drop")
+    chat.dm("hello")
+    chat.until_sent()
+    assert chat.heard("dm") == (["re: hello"] if chat.settles else [])
+    assert chat.states() == ["sent" if chat.settles else "ambiguous"]
+
+
+def test_too_many_requests_are_waited_for_and_order_is_kept(chat: Chat) -> None:
+    chat.start(adapter={"progress": False})
+    chat.fake.plan(chat.posting, "429 1")
+    for n in range(3):
+        chat.dm(f"{n}")
+        chat.work()
+    chat.until_sent()
+    assert chat.heard("dm") == ["re: 0", "re: 1", "re: 2"]
+    calls = chat.fake.called(chat.posting)
+    assert calls[0].status == 429
+    assert calls[1].at - calls[0].at >= 1
+
+
+def test_a_long_reply_leaves_in_parts_and_loses_nothing(chat: Chat) -> None:
+    chat.start(adapter={"progress": False})
+    words = " ".join(f"word{n}" for n in range(2000))
+    chat.model.script.append(f"{words}\n\n```\ncode here\n```")
+    chat.dm("tell me all")
+    chat.until_sent()
+    heard = chat.heard("dm")
+    assert len(heard) > 2
+    assert " ".join(" ".join(heard).replace("```", " ").split()) == f"{words} code here"
+
+
+def test_files_go_with_the_reply(chat: Chat) -> None:
+    chat.model.script += [[bash("echo hi")], [call("attach", path="out/a.txt")]]
+    chat.start(adapter={"progress": False})
+    chat.dm("give me a file")
+    chat.until_sent()
+    assert [name for name, _ in chat.files("dm")] == ["a.txt"]
+    assert chat.files("dm")[0][1]
+    assert chat.heard("dm")[-1].startswith("re: ")
