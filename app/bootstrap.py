@@ -18,10 +18,12 @@ from redis.exceptions import RedisError
 
 from app.adapters.local import LocalAdapter
 from app.adapters.slack import SlackAdapter
+from app.adapters.telegram import TelegramAdapter
 from app.adapters.webhook import WebhookAdapter
 from app.config.adapters import Adapter as AdapterSettings
 from app.config.adapters import LocalAdapter as LocalSettings
 from app.config.adapters import SlackAdapter as SlackSettings
+from app.config.adapters import TelegramAdapter as TelegramSettings
 from app.config.adapters import WebhookAdapter as WebhookSettings
 from app.config.risks import risks
 from app.config.settings import Settings
@@ -97,6 +99,8 @@ def adapter_of(settings: Settings, adapter: AdapterSettings) -> Adapter:
             return WebhookAdapter(adapter, webhook_secrets(settings, adapter))
         case SlackSettings():
             return SlackAdapter(adapter)
+        case TelegramSettings():
+            return TelegramAdapter(adapter)
         case LocalSettings():
             return LocalAdapter(adapter.name)
         case _:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -191,7 +191,8 @@ def settle(adapter: Adapter, outbound: Outbound) -> Sent | Absent | Retry | Ambi
         case "resend":
             return Absent()
         case "look":
-            return adapter.settle(outbound)
+            found = adapter.settle(outbound)
+            return replace(found, final=True) if isinstance(found, Ambiguous) else found
         case "flag":
             return Ambiguous("it may have arrived: whoever sent it did not live to see")
 

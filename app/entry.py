@@ -8,7 +8,7 @@ from uuid import UUID
 
 import structlog
 
-from app.config.adapters import ChatAdapter
+from app.config.adapters import Chat
 from app.config.messages import Messages
 from app.control.commands import BUSY, Command, parse
 from app.control.desk import Desk, Order
@@ -24,6 +24,14 @@ log = structlog.get_logger()
 
 GOES_ON = """
     SELECT 1 FROM thread WHERE agent = :agent AND adapter = :adapter AND team = :team AND key = :key"""
+
+# The conversation in which the bot said something, of what it said last in this channel.
+ANSWERED = """
+    SELECT thread.key FROM (
+        SELECT delivery.turn_id, sent FROM destination JOIN delivery ON delivery.destination_id = destination.id
+        WHERE adapter = :adapter AND address = :address ORDER BY seq DESC LIMIT 500) AS latest
+    JOIN turn ON turn.id = latest.turn_id JOIN thread ON thread.id = turn.thread_id
+    WHERE latest.sent @> jsonb_build_array(CAST(:answers AS text)) LIMIT 1"""
 
 # The latest conversation of somebody in a channel, if they said something in it just now.
 RECENT = """
@@ -47,7 +55,7 @@ class Entered:
     """What its sender alone is to be told at once."""
 
 
-def enter(desk: Desk, adapter: ChatAdapter, what: Happening) -> Entered:
+def enter(desk: Desk, adapter: Chat, what: Happening) -> Entered:
     """Take it in, or drop it. Raises Unavailable: then nothing was done, and the provider may send it again."""
     why = may_talk(what, adapter.allow)
     if why is not None:
@@ -63,13 +71,13 @@ def enter(desk: Desk, adapter: ChatAdapter, what: Happening) -> Entered:
             assert_never(what)
 
 
-def dropped(texts: Messages, adapter: ChatAdapter, what: Happening, why: str) -> Entered:
+def dropped(texts: Messages, adapter: Chat, what: Happening, why: str) -> Entered:
     log.debug("not_taken_in", adapter=adapter.name, channel=what.channel, sender=what.sender.id, why=why)
     # Who only wrote where the bot happens to be is told nothing; who pressed or ordered something waits for an answer.
     return Entered() if isinstance(what, Said) else Entered(say=texts.not_allowed)
 
 
-def listen(desk: Desk, adapter: ChatAdapter, said: Said) -> Entered:
+def listen(desk: Desk, adapter: Chat, said: Said) -> Entered:
     said, goes_on = placed(desk, adapter, said)
     why = is_meant(said, adapter, goes_on=goes_on)
     if why is not None:
@@ -80,9 +88,14 @@ def listen(desk: Desk, adapter: ChatAdapter, said: Said) -> Entered:
     return take_in(desk, adapter, said)
 
 
-def placed(desk: Desk, adapter: ChatAdapter, said: Said) -> tuple[Said, bool]:
+def placed(desk: Desk, adapter: Chat, said: Said) -> tuple[Said, bool]:
     """The message in its conversation, and whether that has begun before."""
     names = {"agent": adapter.agent, "adapter": adapter.name, "team": said.team}
+    if said.answers:
+        address = desk.adapters[adapter.name].address(said.reply, said.key)
+        row = desk.db.one(ANSWERED, adapter=adapter.name, address=address, answers=said.answers)
+        if row is not None:
+            return replace(said, key=row.key), True
     if said.flat:
         seconds = adapter.response.continue_recent
         recent = {**names, "channel": said.channel, "actor": storable(said.sender.id), "seconds": seconds}
@@ -94,7 +107,7 @@ def placed(desk: Desk, adapter: ChatAdapter, said: Said) -> tuple[Said, bool]:
     return said, desk.db.one(GOES_ON, {**names, "key": said.key}) is not None
 
 
-def take_in(desk: Desk, adapter: ChatAdapter, said: Said) -> Entered:
+def take_in(desk: Desk, adapter: Chat, said: Said) -> Entered:
     inbound = with_progress(desk, inbound_of(adapter, said, attachments=said.files))
     try:
         accepted = accept(desk.db, inbound, reject_busy=desk.settings.task.busy == "reject")
@@ -117,7 +130,7 @@ def with_progress(desk: Desk, inbound: Inbound) -> Inbound:
     return replace(inbound, progress=(address, body)) if body is not None and address is not None else inbound
 
 
-def inbound_of(adapter: ChatAdapter, what: Said | Ordered, **more: Any) -> Inbound:
+def inbound_of(adapter: Chat, what: Said | Ordered, **more: Any) -> Inbound:
     return Inbound(
         agent=adapter.agent,
         adapter=adapter.name,
@@ -133,14 +146,14 @@ def inbound_of(adapter: ChatAdapter, what: Said | Ordered, **more: Any) -> Inbou
     )
 
 
-def obey_order(desk: Desk, adapter: ChatAdapter, order: Ordered) -> Entered:
+def obey_order(desk: Desk, adapter: Chat, order: Ordered) -> Entered:
     command = parse(storable(order.text))
     if command is None:
         return Entered(say=desk.settings.messages.commands)
     return obey(desk, adapter, order, command)
 
 
-def obey(desk: Desk, adapter: ChatAdapter, what: Said | Ordered, command: Command) -> Entered:
+def obey(desk: Desk, adapter: Chat, what: Said | Ordered, command: Command) -> Entered:
     """A command is accepted like a message; most are carried out at once, whatever else is in flight.
 
     What comes of it is told to its giver alone where the provider has a way for that.
@@ -163,7 +176,7 @@ def place_of(what: Happening) -> tuple[str, str]:
     return what.team, what.channel
 
 
-def press(desk: Desk, adapter: ChatAdapter, pressed: Pressed) -> Entered:
+def press(desk: Desk, adapter: Chat, pressed: Pressed) -> Entered:
     """An answer to an approval: its card tells everybody who decided, so that only a refusal needs saying."""
     order = Order(person_of(pressed.sender), adapter.name, adapter.name, place_of(pressed))
     texts = desk.settings.messages

@@ -47,7 +47,9 @@ QUIET = (
     "httpx",
     "httpx2",
     "openai",
+    "slack_sdk",
     "urllib3",
+    "websockets",
 )
 
 

@@ -105,6 +105,8 @@ class Ambiguous:
     """It may or may not have arrived."""
 
     reason: str
+    final: bool = False
+    """Nobody can find out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ def outcome_of(result: SendResult, attempts: int, in_doubt: InDoubt, settings: S
             return Outcome(
                 DeliveryState.PENDING, attempts, reason, max(backoff(attempts, settings), after or 0.0), result.doubtful
             )
-        case Ambiguous(reason) if tries_left and in_doubt != "flag":
+        case Ambiguous(reason) if tries_left and in_doubt != "flag" and not result.final:
             return Outcome(DeliveryState.PENDING, attempts, reason, backoff(attempts, settings), doubtful=True)
         case Retry(reason) if result.doubtful:
             return Outcome(DeliveryState.AMBIGUOUS, attempts, reason)

@@ -104,6 +104,8 @@ class Said:
     """It stands in a thread of the provider's."""
     flat: bool = False
     """Its channel has no threads for conversations: the same person's messages follow one another."""
+    answers: str = ""
+    """What the other side calls the bot's message that it answers."""
     files: Sequence[Mapping[str, Any]] = ()
     """Each `{name, media_type, size, source}`; `source` is what the adapter fetches it by."""
 

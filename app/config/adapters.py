@@ -4,27 +4,48 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from app.config.section import Section
 from app.config.units import Duration, Size
 
 
+def as_text(value: object) -> object:
+    """Some providers' ids are numbers."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Id = Annotated[str, BeforeValidator(as_text)]
+
+
 class People(Section):
-    users: list[str] = []
+    users: list[Id] = []
     """As the provider names them: its ids."""
-    groups: list[str] = []
+    groups: list[Id] = []
     """Slack user groups, Discord roles."""
 
 
-class Allow(People):
-    """Who may talk with an agent. What is listed must match: the channel, and the person (by user or group)."""
+class Reach(People):
+    """Who may talk with an agent. What is listed must match: the place, and the person (by user or group)."""
 
-    channels: list[str] = []
-    """Empty: every channel that the bot is in. Direct messages have `dms`."""
     dms: bool = True
-    bots: bool | list[str] = False
+    """Whether they may write to the bot alone."""
+    bots: bool | list[Id] = False
     """Whether other bots may; or which."""
+
+
+class Allow(Reach):
+    channels: list[Id] = []
+    """Empty: every channel that the bot is in."""
+
+
+class TelegramAllow(Reach):
+    chats: list[Id] = []
+    """Empty: every group that the bot is in."""
+
+    @property
+    def channels(self) -> list[str]:
+        return self.chats
 
 
 class Permissions(Section):
@@ -69,8 +90,6 @@ class Response(Section):
 class ChatAdapter(AdapterBase):
     """What chat providers have in common."""
 
-    allow: Allow | None = None
-    """Who may talk with the agent; unset: whoever can write to the bot, but for other bots."""
     trigger: Literal["mention", "message"] = "mention"
     """What starts a conversation in a channel."""
     thread_trigger: Literal["message", "mention", False] = "message"
@@ -91,6 +110,8 @@ class SlackResponse(Response):
 
 class SlackAdapter(ChatAdapter):
     kind: Literal["slack"]
+    allow: Allow | None = None
+    """Who may talk with the agent; unset: whoever can write to the bot, but for other bots."""
     mode: Literal["http", "socket"] = "http"
     """http: Slack posts events to /slack/NAME/events; socket: the gateway process holds a connection to Slack."""
     bot_token: SecretStr
@@ -113,6 +134,26 @@ class SlackAdapter(ChatAdapter):
         return self
 
 
-Adapter = Annotated[WebhookAdapter | LocalAdapter | SlackAdapter, Field(discriminator="kind")]
-CHAT_ADAPTERS = (SlackAdapter,)
+class TelegramResponse(Response):
+    placement: Literal["auto", "same", "reply"] = "auto"
+    """auto: in groups as a reply to the message; same: never; reply: always."""
+
+
+class TelegramAdapter(ChatAdapter):
+    kind: Literal["telegram"]
+    allow: TelegramAllow | None = None
+    """Who may talk with the agent; unset: whoever can write to the bot, but for other bots."""
+    mode: Literal["polling", "webhook"] = "polling"
+    """polling: the gateway process asks Telegram; webhook: Telegram posts to /telegram/NAME/webhook."""
+    bot_token: SecretStr
+    webhook_secret: SecretStr | None = None
+    """What Telegram proves itself with; unset: one that is made of the token."""
+    command: str = Field(default="heyfleet", pattern=r"^[a-z0-9_]{1,32}$")
+    """The command in the bot's menu."""
+    response: TelegramResponse = TelegramResponse()
+    api_url: str = Field(default="https://api.telegram.org", pattern=r"^https?://\S+$")
+
+
+Adapter = Annotated[SlackAdapter | TelegramAdapter | WebhookAdapter | LocalAdapter, Field(discriminator="kind")]
+Chat = SlackAdapter | TelegramAdapter
 """Those that people use from a chat program."""

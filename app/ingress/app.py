@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException
 from app.bootstrap import Core, webhook_secrets
 from app.config.adapters import WebhookAdapter
 from app.errors import Refused, Unavailable
-from app.ingress import health, orders, slack, webhook
+from app.ingress import health, orders, slack, telegram, webhook
 from app.ingress.metrics import Fleet, Requests
 from app.ingress.runs import Waiting
 
@@ -45,6 +45,7 @@ def create_app(core: Core) -> Flask:
     app.register_blueprint(webhook.blueprint)
     app.register_blueprint(orders.blueprint)
     app.register_blueprint(slack.blueprint)
+    app.register_blueprint(telegram.blueprint)
     app.register_error_handler(Refused, refused)
     app.register_error_handler(Unavailable, unavailable)
     app.register_error_handler(HTTPException, http_error)

@@ -1,13 +1,19 @@
-"""Bodies of requests, read only as far as they may be long."""
+"""What requests are answered with and from: their bodies, read only as far as they may be long, and the services."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from flask import request
+from flask import current_app, request
 
+from app.bootstrap import Core
 from app.errors import Refused
+
+
+def core() -> Core:
+    found: Core = current_app.extensions["heyfleet"]
+    return found
 
 
 def body_bytes(most: int) -> bytes:

@@ -12,9 +12,9 @@ from app.bootstrap import desk_of
 from app.control import desk
 from app.control.desk import Answered, Order
 from app.errors import Refused
-from app.ingress.bodies import body_bytes
+from app.ingress.bodies import body_bytes, core
 from app.ingress.runs import standings
-from app.ingress.webhook import admit, authorised, core, outcome, run_of
+from app.ingress.webhook import admit, authorised, outcome, run_of
 from app.policy.people import Person
 from app.questions import view
 

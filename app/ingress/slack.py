@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, jsonify, request
 
 from app.adapters.slack import SlackAdapter
 from app.adapters.slack.verify import verify
-from app.bootstrap import Core, desk_of
+from app.bootstrap import desk_of
 from app.config.adapters import SlackAdapter as Settings
 from app.entry import Entered, enter
 from app.errors import Refused
-from app.ingress.bodies import body_bytes, parsed_json
+from app.ingress.bodies import body_bytes, core, parsed_json
 
 MOST_BYTES = 1_000_000
 
@@ -75,8 +75,3 @@ def secrets_of(settings: Settings) -> list[str]:
     found = settings.signing_secret
     several = found if isinstance(found, list) else [found] if found is not None else []
     return [secret.get_secret_value() for secret in several]
-
-
-def core() -> Core:
-    found: Core = current_app.extensions["heyfleet"]
-    return found

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, current_app, jsonify, request
 from app.adapters.webhook.parse import Body, inbound_of, parse_body
 from app.adapters.webhook.reply_rules import check_reply_url
 from app.adapters.webhook.verify import verify
-from app.bootstrap import Core, desk_of
+from app.bootstrap import desk_of
 from app.clock import uuid7
 from app.config.adapters import WebhookAdapter as Settings
 from app.control.commands import Command, parse
@@ -19,7 +19,7 @@ from app.control.desk import Order
 from app.control.obey import obey_at_once
 from app.errors import Refused
 from app.inbox import MANY, Accepted, accept
-from app.ingress.bodies import body_bytes
+from app.ingress.bodies import body_bytes, core
 from app.ingress.runs import Standing, Waiting, standings
 from app.jsonb import storable
 from app.policy.people import Person, may_enter
@@ -154,11 +154,6 @@ def uuid_of(run: str) -> UUID:
         return UUID(run)
     except ValueError as error:
         raise Refused("there is no such run in this thread", status=404) from error
-
-
-def core() -> Core:
-    found: Core = current_app.extensions["heyfleet"]
-    return found
 
 
 def waiting() -> Waiting:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.config.adapters import Allow, ChatAdapter
+from app.config.adapters import Allow, Chat, TelegramAllow
 from app.policy.people import Person, named
 from app.traffic import Happening, Said, Sender
 
@@ -11,7 +11,7 @@ def person_of(sender: Sender) -> Person:
     return Person(sender.id, sender.groups, sender.bot)
 
 
-def may_talk(what: Happening, allow: Allow | None) -> str | None:
+def may_talk(what: Happening, allow: Allow | TelegramAllow | None) -> str | None:
     """Whether whoever did this may use an adapter's agent there."""
     found = allow or Allow()
     if what.sender.bot:
@@ -23,13 +23,13 @@ def may_talk(what: Happening, allow: Allow | None) -> str | None:
     return why or may_be_there(what, found)
 
 
-def may_bot(sender: Sender, allow: Allow) -> str | None:
+def may_bot(sender: Sender, allow: Allow | TelegramAllow) -> str | None:
     if allow.bots is True or (isinstance(allow.bots, list) and sender.id in allow.bots):
         return None
     return f"{sender.id} is a bot, and allow.bots does not let it in"
 
 
-def may_be_there(what: Happening, allow: Allow) -> str | None:
+def may_be_there(what: Happening, allow: Allow | TelegramAllow) -> str | None:
     if what.dm:
         return None if allow.dms else "allow.dms is false"
     if allow.channels and what.channel not in allow.channels:
@@ -37,7 +37,7 @@ def may_be_there(what: Happening, allow: Allow) -> str | None:
     return None
 
 
-def is_meant(said: Said, adapter: ChatAdapter, *, goes_on: bool) -> str | None:
+def is_meant(said: Said, adapter: Chat, *, goes_on: bool) -> str | None:
     """Whether a message is for the agent; `goes_on`: it is part of a conversation that has begun before."""
     if said.dm:
         return None

@@ -203,9 +203,14 @@ def replies_to(
     for asker, reply in asked:
         address = adapter.address(reply, facts.key)
         if address is not None:
-            body = {"thread": facts.key, "run": str(asker), "status": state.value, "text": text}
+            body = {"thread": facts.key, "run": str(asker), "status": state.value, "text": text, **answering(reply)}
             found.append(Reply(asker, address, body))
     return found
+
+
+def answering(reply: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The message that a delivery answers, where its adapter shows that."""
+    return {"answers": reply["answers"]} if "answers" in reply else {}
 
 
 def entries(facts: Facts, answer: Answer) -> list[dict[str, Any]]:

@@ -46,6 +46,10 @@ class Chat(ABC):
 
     settles = True
     """Whether a doubtful send can be looked up."""
+    bots_meet = True
+    """Whether a bot is told what another one says."""
+    whispers = True
+    """Whether somebody can be told something that nobody else sees."""
     fake: FakeProvider
 
     def __init__(self, database_url: str, redis_url: str) -> None:

@@ -10,10 +10,11 @@ import pytest
 from app.db import Database
 from tests.contract.chats import Chat
 from tests.contract.slack_chat import SlackChat
+from tests.contract.telegram_chat import TelegramChat
 from tests.db.doubles import bash, call
 from tests.db.rows import assert_settled, rows
 
-KINDS = {"slack": SlackChat}
+KINDS: dict[str, type[SlackChat] | type[TelegramChat]] = {"slack": SlackChat, "telegram": TelegramChat}
 WHERE = ["channel", "dm"]
 
 
@@ -103,9 +104,15 @@ def test_who_is_not_the_provider_is_refused(chat: Chat) -> None:
     ],
 )
 def test_who_is_let_in(chat: Chat, allow: dict[str, object], where: str, who: str, answered: bool) -> None:
+    if who == "robot" and not chat.bots_meet:
+        pytest.skip("its provider tells no bot what another one says")
     names = {name: person.id for name, person in chat.people.items()} | {"channel": chat.channel.id}
     filled = {
-        key: [str(item).format_map(names) for item in value] if isinstance(value, list) else value
+        ("chats" if key == "channels" and isinstance(chat, TelegramChat) else key): [
+            str(item).format_map(names) for item in value
+        ]
+        if isinstance(value, list)
+        else value
         for key, value in allow.items()
     }
     chat.start(adapter={"allow": filled})
@@ -227,9 +234,10 @@ def test_two_cards_are_two_decisions(chat: Chat) -> None:
 def test_a_command_s_giver_alone_is_told_what_came_of_it(chat: Chat) -> None:
     chat.start()
     assert chat.order("approvals") == "Nothing waits for an approval here."
-    assert chat.order("what?").startswith("I know: approvals")
     chat.until_sent()
-    assert chat.heard("channel") == []
+    if chat.whispers:
+        assert chat.order("what?").startswith("I know: approvals")
+        assert chat.heard("channel") == []
 
 
 def test_a_command_is_obeyed_once(chat: Chat) -> None:

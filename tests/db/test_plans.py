@@ -239,6 +239,10 @@ STATEMENTS: dict[str, tuple[str, dict[str, Any]]] = {
         entry.RECENT,
         {"agent": "default", "adapter": "note", "team": "", "channel": "c5", "actor": "eve", "seconds": 300.0},
     ),
+    "what a message answers": (
+        entry.ANSWERED,
+        {"adapter": "note", "address": "x", "answers": "1 2"},
+    ),
     "first of an event": (inbox.FIRST, {"adapter": "note", "event_key": "e"}),
     "take a thread": (facts.TAKE_WITH_FACTS, taking(thread=THREAD)),
     "read a thread again": (facts.REREAD, taking(thread=THREAD)),

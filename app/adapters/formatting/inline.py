@@ -62,7 +62,7 @@ def nested(tokens: Sequence[Token]) -> tuple[Inline, ...]:
             done = stack.pop().closed()
             stack[-1].inner.extend(done)
         else:
-            add(stack[-1].inner, token)
+            add(stack[-1].inner, token, linked=any(each.url is not None for each in stack))
     return tuple(stack[0].inner)
 
 
@@ -75,8 +75,8 @@ def opened(token: Token, stack: Sequence[Open]) -> Open:
     return Open(style=None if any(each.style == style for each in stack) else style)
 
 
-def add(inner: list[Inline], token: Token) -> None:
-    """One token that has no end of its own. Texts side by side become one."""
+def add(inner: list[Inline], token: Token, *, linked: bool) -> None:
+    """One token that has no end of its own. Texts side by side become one. In a link, an image is its words."""
     match token.type:
         case "code_inline":
             inner.append(Code(token.content))
@@ -84,7 +84,8 @@ def add(inner: list[Inline], token: Token) -> None:
             inner.append(Break())
         case "image":
             alt = "".join(each.content for each in token.children or ())
-            inner.append(link(str(token.attrs.get("src", "")), (Text(alt),) if alt else (), auto=False))
+            said = (Text(alt),) if alt else ()
+            inner.extend(said if linked else [link(str(token.attrs.get("src", "")), said, auto=False)])
         case _ if token.content and inner and isinstance(inner[-1], Text):
             inner[-1] = Text(inner[-1].text + token.content)
         case _ if token.content:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
+from os.path import commonprefix
 
 from wcwidth import grapheme_boundary_before
 
@@ -86,7 +87,7 @@ class Source:
         after_empty = (
             start
             for (before, row), start in zip(pairwise(self.rows), self.starts[1:], strict=False)
-            if row.strip() and not before.strip() and not self._coded(start)
+            if row.strip() and not before.strip(" \t>") and not self._coded(start)
         )
         return sorted({*borders, *after_empty, self.end} - self._unfit - {0})
 
@@ -117,18 +118,26 @@ class Source:
         return fence is not None and fence.start < place < fence.end
 
     def _out_of_marker(self, place: int) -> int:
-        """The line that opens or closes a fence is not cut: before it then."""
+        """The line that opens or closes a fence is not cut, nor are they parted from all of the code: before it then."""
         fence = self.fence_at(place)
-        if fence and fence.start < place <= fence.first:
+        if fence is None or not fence.start < place < fence.end:
+            return place
+        if not self.text[fence.first : place].strip(" \t\n>"):
             return fence.start
-        return fence.last if fence and fence.last < place < fence.end else place
+        return min(place, fence.last)
 
     def whole(self, place: int) -> int:
-        """The place or one shortly before it, so that no character (with its accents), emoji or escape is cut."""
+        """The place or one shortly before it, so that no character (with its accents), emoji or escape is cut.
+
+        Nor are the quote marks and the indentation of a line parted from it.
+        """
         place = self._out_of_marker(place)
         if place < self.end:
             place = grapheme_boundary_before(self.text, place + 1)
-        return place - 1 if self.text[place - 1 : place] == "\\" else place
+        line = self.text.rfind("\n", 0, place) + 1
+        if not self.text[line:place].strip(" \t>"):
+            return line
+        return place - 1 if self.text[place - 1] == "\\" else place
 
     def character(self, place: int) -> int:
         """Where the character that begins there ends."""
@@ -140,7 +149,7 @@ class Source:
     def following(self, place: int) -> int:
         """Where the next piece begins after a cut: what is left of empty lines and closed fences is in none."""
         fence = self.fence_at(place)
-        if fence and fence.first <= place and not self.text[place : fence.last].strip():
+        if fence and fence.first <= place <= fence.last and not self.text[place : fence.last].strip():
             place = fence.end
         elif fence and fence.first <= place < fence.last:
             empty = EMPTY_LINES.match(self.text, place)
@@ -170,11 +179,15 @@ class Source:
 
 
 def moved(rows: Sequence[str], old: str, new: str) -> list[str]:
-    """The rows with the new prefix instead of the old one, up to the first that has not got it."""
+    """The rows with the new prefix instead of the old one, which is longer. It ends with a row that has only the new.
+
+    A row that has a part of the old prefix belongs to an outer list: those below it are moved by as much as it.
+    """
     found = list(rows)
     for number, row in enumerate(rows):
-        if row.startswith(old):
+        if row.strip(" \t>"):
+            old = commonprefix([old, row])
+            if len(old) <= len(new):
+                break
             found[number] = new + row[len(old) :]
-        elif row.strip():
-            break
     return found

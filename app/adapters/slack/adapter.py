@@ -20,7 +20,7 @@ from app.adapters.slack.history import find_file, find_message
 from app.adapters.slack.parse import happening_of
 from app.config.adapters import SlackAdapter as Settings
 from app.ports import InDoubt
-from app.results import Absent, Ambiguous, Failed, Place, SendResult, Sent, Settled
+from app.results import Absent, Ambiguous, Failed, Place, Retry, SendResult, Sent, Settled
 from app.traffic import EVERYWHERE, Happening, Limit, Outbound
 
 log = structlog.get_logger()
@@ -116,7 +116,7 @@ class SlackAdapter:
             failed = refusal(error, EVERYWHERE)
             if isinstance(failed, Failed):
                 return Ambiguous(f"whether it has arrived can't be looked up: {failed.reason}")
-            return Ambiguous(failed.reason) if isinstance(failed, Ambiguous) else failed
+            return Retry(failed.reason, failed.after if isinstance(failed, Retry) else None, doubtful=True)
 
     def _send(self, delivery: Outbound) -> SendResult:
         channel, thread = parts_of(delivery.address)

@@ -1,0 +1,153 @@
+"""What Telegram tells of, as heyfleet understands it. Pure. https://core.telegram.org/bots/api#update"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from app.config.adapters import TelegramAdapter as Settings
+from app.errors import Refused
+from app.traffic import Happening, Pressed, Said, Sender
+
+BUTTONS: Mapping[str, tuple[Literal["approve", "deny"], bool]] = {
+    "a": ("approve", False),
+    "b": ("approve", True),
+    "d": ("deny", False),
+}
+"""First letter of a button's data, which can hold 64 bytes."""
+
+UPDATES = ("message", "callback_query")
+"""What the bot is told of."""
+
+
+class Me:
+    """Who the bot is, as `getMe` says."""
+
+    def __init__(self, user: int, username: str) -> None:
+        self.user = user
+        self.username = username
+
+
+def webhook_secret(settings: Settings) -> str:
+    """What Telegram sends with each update: the configured one, else one that follows from the token."""
+    if settings.webhook_secret is not None:
+        return settings.webhook_secret.get_secret_value()
+    token = settings.bot_token.get_secret_value().encode()
+    return hmac.new(token, b"heyfleet webhook", hashlib.sha256).hexdigest()
+
+
+def verify(offered: str, settings: Settings) -> None:
+    """Raises Refused (401)."""
+    if not hmac.compare_digest(offered.encode(), webhook_secret(settings).encode()):
+        raise Refused(
+            f"the secret token is not the one of this adapter: run heyfleet telegram set-webhook {settings.name}",
+            status=401,
+        )
+
+
+def happening_of(update: Mapping[str, Any], settings: Settings, me: Me) -> Happening | None:
+    """What an update tells of; None where it is of no interest."""
+    if "callback_query" in update:
+        return pressed_of(update["callback_query"])
+    message = update.get("message")
+    return said_of(update, message, settings, me) if message is not None else None
+
+
+def said_of(update: Mapping[str, Any], message: Mapping[str, Any], settings: Settings, me: Me) -> Said | None:
+    sender, chat = message.get("from"), message["chat"]
+    text, files = message.get("text") or message.get("caption") or "", files_of(message)
+    if sender is None or sender["id"] == me.user or not (text or files):
+        return None
+    dm = chat["type"] == "private"
+    topic = message.get("message_thread_id") if message.get("is_topic_message") else None
+    # What answers nothing in a topic still refers to the message that the topic began with.
+    answered = message.get("reply_to_message") or {}
+    to_us = (answered.get("from") or {}).get("id") == me.user and "forum_topic_created" not in answered
+    said, meant = directed(text, message, settings, me)
+    return Said(
+        sender=Sender(str(sender["id"]), bot=bool(sender.get("is_bot"))),
+        team="",
+        channel=str(chat["id"]),
+        text=said,
+        event_key=f"update {update['update_id']}",
+        key=key_of(str(chat["id"]), topic, message, dm=dm),
+        reply=reply_of(chat, topic, message, settings, dm=dm),
+        dm=dm,
+        meant=meant or to_us,
+        in_thread=topic is not None,
+        flat=not dm and topic is None,
+        answers=f"{chat['id']} {answered['message_id']}" if to_us else "",
+        files=files,
+    )
+
+
+def key_of(chat: str, topic: int | None, message: Mapping[str, Any], *, dm: bool) -> str:
+    """A private chat and a topic are a conversation each; in a group each message begins one."""
+    if topic is not None:
+        return f"{chat} {topic}"
+    return chat if dm else f"{chat} m{message['message_id']}"
+
+
+def reply_of(
+    chat: Mapping[str, Any], topic: int | None, message: Mapping[str, Any], settings: Settings, *, dm: bool
+) -> dict[str, Any]:
+    placement = settings.response.placement
+    answers = placement == "reply" or (placement == "auto" and not dm and topic is None)
+    found = {"chat": chat["id"], "topic": topic, "message": message["message_id"]}
+    return {**found, "answers": message["message_id"]} if answers else found
+
+
+def directed(text: str, message: Mapping[str, Any], settings: Settings, me: Me) -> tuple[str, bool]:
+    """The text without the bot's name and command at its beginning, and whether it is named at all."""
+    entities = message.get("entities") or message.get("caption_entities") or ()
+    named = any(entity.get("type") == "text_mention" and entity["user"]["id"] == me.user for entity in entities)
+    name = re.escape(me.username)
+    mention = re.search(rf"(?<!\w)@{name}(?!\w)", text, re.IGNORECASE)
+    said = re.sub(rf"^\s*@{name}(?!\w)[\s:,]*", "", text, flags=re.IGNORECASE)
+    command = re.match(rf"\s*/(\w+)(@{name})?(?=\s|$)", said, re.IGNORECASE)
+    if command is None:
+        return said.strip(), named or mention is not None
+    if command[1].lower() == settings.command:
+        return said[command.end() :].strip(), True
+    # `/status@bot` is `/status`, which a private chat takes as it is.
+    return (f"/{command[1]}{said[command.end() :]}".strip(), True) if command[2] else (said.strip(), named)
+
+
+def files_of(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """https://core.telegram.org/bots/api#photosize: of a photo the largest size, which comes last."""
+    found: list[dict[str, Any]] = []
+    if message.get("photo"):
+        photo = message["photo"][-1]
+        found.append(file_of(photo, f"photo-{message['message_id']}.jpg", "image/jpeg"))
+    for kind in ("document", "audio", "video", "voice"):
+        file = message.get(kind)
+        if file is not None:
+            name = str(file.get("file_name") or f"{kind}-{message['message_id']}")
+            found.append(file_of(file, name, str(file.get("mime_type") or "application/octet-stream")))
+    return found
+
+
+def file_of(file: Mapping[str, Any], name: str, media_type: str) -> dict[str, Any]:
+    size = int(file.get("file_size") or 0)
+    return {"name": name, "media_type": media_type, "size": size, "source": {"id": file["file_id"]}}
+
+
+def pressed_of(query: Mapping[str, Any]) -> Pressed | None:
+    """https://core.telegram.org/bots/api#callbackquery"""
+    letter, _, code = str(query.get("data") or "").partition(":")
+    chat = (query.get("message") or {}).get("chat")
+    if letter not in BUTTONS or chat is None:
+        return None
+    decision, bypass = BUTTONS[letter]
+    return Pressed(
+        sender=Sender(str(query["from"]["id"]), bot=bool(query["from"].get("is_bot"))),
+        team="",
+        channel=str(chat["id"]),
+        approval=code,
+        decision=decision,
+        bypass=bypass,
+        dm=chat["type"] == "private",
+    )
