@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
@@ -12,8 +11,9 @@ import structlog
 
 from app.db import Database
 from app.errors import HeyfleetError
-from app.leases import FREE, TAKE, Keeper, Lease
+from app.leases import FREE, Keeper, Lease
 from app.queue import Wakes
+from app.roles import take_role
 from app.sandbox_lane import OFFERED, TIED_TO
 
 log = structlog.get_logger()
@@ -23,15 +23,6 @@ MOST = 500
 
 GRACE = 1.0
 """Seconds that a wake is given to arrive before it is taken for lost."""
-
-TAKE_ROLE = f"""
-    INSERT INTO role (name, lease_owner, lease_token, lease_until)
-    VALUES ('sweeper', :owner, 1, now() + make_interval(secs => :ttl))
-    ON CONFLICT (name) DO UPDATE SET {
-    TAKE.replace("lease_token + 1", "role.lease_token + 1").replace("version + 1", "role.version + 1")
-}
-    WHERE role.lease_until IS NULL OR role.lease_until < now()
-    RETURNING lease_token"""
 
 # wake_at is set anew, so that the lane is left alone for the next sweeps while the wake is on its way. Lanes whose
 # holder died come first. An array, not a join: how many lanes the limit lets through is unknown to a plan made for all
@@ -127,11 +118,7 @@ class Sweeper:
         if self._lease:
             self.keeper.drop(self._lease)
             self._lease = None
-        asked_at = time.monotonic()
-        row = self.db.one(TAKE_ROLE, owner=self.keeper.owner, ttl=self.keeper.ttl)
-        if row:
-            log.info("sweeper_leads", owner=self.keeper.owner)
-            self._lease = self.keeper.hold("role", "sweeper", row.lease_token, asked_at)
+        self._lease = take_role(self.db, self.keeper, "sweeper")
         return self._lease
 
     def _found(self, table: str, queue: str, lease: Lease) -> list[tuple[UUID, Any]]:

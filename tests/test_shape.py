@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-CODE = ("app", "workers", "beat")
+CODE = ("app", "workers", "beat", "gateway")
 MOST_LINES = 300
 MOST_LINES_OF_A_FUNCTION = 50
 VAGUE = {"util", "utils", "helper", "helpers", "common", "manager", "managers", "misc", "stuff", "base_utils"}

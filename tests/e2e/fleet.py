@@ -26,6 +26,7 @@ COMMANDS = {
     "worker": [sys.executable, "-m", "workers", "worker"],
     "runner": [sys.executable, "-m", "workers", "runner"],
     "beat": [sys.executable, "-m", "beat"],
+    "gateway": [sys.executable, "-m", "gateway"],
     "beat-without-lease": [sys.executable, "-m", "beat", "--without-lease"],
 }
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
-from os.path import commonprefix
 
 from wcwidth import grapheme_boundary_before
 
@@ -118,7 +117,7 @@ class Source:
         return fence is not None and fence.start < place < fence.end
 
     def _out_of_marker(self, place: int) -> int:
-        """The line that opens or closes a fence is not cut, nor are they parted from all of the code: before it then."""
+        """Not in the line that opens or closes a fence, and not between it and all of the code: before it then."""
         fence = self.fence_at(place)
         if fence is None or not fence.start < place < fence.end:
             return place
@@ -186,7 +185,7 @@ def moved(rows: Sequence[str], old: str, new: str) -> list[str]:
     found = list(rows)
     for number, row in enumerate(rows):
         if row.strip(" \t>"):
-            old = commonprefix([old, row])
+            old = next(old[:size] for size in range(len(old), -1, -1) if row.startswith(old[:size]))
             if len(old) <= len(new):
                 break
             found[number] = new + row[len(old) :]

@@ -17,6 +17,9 @@ LINES, CHARACTERS = 1, 3
 NEAR = 64
 """Words or characters are found to this part of them."""
 
+TRIES = 32
+"""Places nearby: closing a fence takes a few characters more than the code that it follows."""
+
 FULL = 3
 """A better place to cut is taken if the piece is at least a third as long as it could be."""
 
@@ -41,7 +44,7 @@ def split(text: str, fits: Callable[[str], bool]) -> list[str]:
             piece = source.text[start:end]
         if piece.strip():
             pieces.append(piece)
-        size, start = max(end - start, size * 3 // 4), source.following(end)
+        size, start = max(end - start, size * 7 // 8), source.following(end)
     return pieces
 
 
@@ -93,8 +96,16 @@ class Search:
         return bisect_right(places, self.start + self.size) - 1
 
     def whole(self, found: int, low: int) -> int:
-        better = self.source.whole(found)
-        return max(better, low) if better > self.start and self.fit(max(better, low)) else found
+        """The last place up to `found` where no character is cut and that fits, if there is one nearby."""
+        place = found
+        for _ in range(TRIES):
+            place = self.source.whole(place)
+            if place <= low:
+                break
+            if self.fit(place):
+                return place
+            place -= 1
+        return low if low > self.start else found
 
     def full(self, end: int, possible: int) -> bool:
         return end > self.start and possible - self.start <= FULL * (end - self.start)

@@ -31,6 +31,8 @@ class Updates:
         self.conflicts = 0
         """How often a poller was told that it is not the only one."""
         self.webhook_url = ""
+        self.waiting = 0
+        """How many pollers wait right now."""
         self._closing = closing
         self._problems = problems
         self._ids = itertools.count(830_000_001)
@@ -67,6 +69,14 @@ class Updates:
         self._confirm(params.whole("offset"))
         self.end_poll(OTHER_POLLER)
         turn = self._turn
+        self.waiting += 1
+        try:
+            self._wait(turn, deadline, params)
+        finally:
+            self.waiting -= 1
+        return [update.shown() for update in self.pending[:limit]]
+
+    def _wait(self, turn: int, deadline: float, params: Parameters) -> None:
         while not self.pending and time.monotonic() < deadline and not self._closing.is_set() and not params.gone():
             # In small steps, to see who hangs up and that the server closes: neither notifies.
             self.changed.wait(min(0.1, max(0.0, deadline - time.monotonic())))
@@ -74,7 +84,6 @@ class Updates:
                 # Nobody is told who has hung up.
                 self.conflicts += not params.gone()
                 raise conflict(self._end)
-        return [update.shown() for update in self.pending[:limit]]
 
     def end_poll(self, why: str) -> None:
         """Whoever waits is told so."""

@@ -1,0 +1,84 @@
+"""Roles: work that one process does for the whole fleet, as lanes of their own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+
+from app.db import Database
+from app.errors import HeyfleetError
+from app.leases import TAKE, Keeper, Lease
+
+log = structlog.get_logger()
+
+TAKE_ROLE = f"""
+    INSERT INTO role (name, lease_owner, lease_token, lease_until)
+    VALUES (:name, :owner, 1, now() + make_interval(secs => :ttl))
+    ON CONFLICT (name) DO UPDATE SET {
+    TAKE.replace("lease_token + 1", "role.lease_token + 1").replace("version + 1", "role.version + 1")
+}
+    WHERE role.lease_until IS NULL OR role.lease_until < now()
+    RETURNING lease_token"""
+
+GIVE_UP = """
+    UPDATE role SET lease_owner = NULL, lease_until = NULL, version = version + 1
+    WHERE name = :name AND lease_token = :token"""
+
+
+def take_role(db: Database, keeper: Keeper, name: str) -> Lease | None:
+    """Lead, if nobody does; None where somebody else does."""
+    asked_at = time.monotonic()
+    row = db.one(TAKE_ROLE, name=name, owner=keeper.owner, ttl=keeper.ttl)
+    if row is None:
+        return None
+    log.info("leads", role=name, owner=keeper.owner)
+    return keeper.hold("role", name, row.lease_token, asked_at)
+
+
+class RoleHolder:
+    """A thread that does `work` for as long as this process has the role, and tries to get it for as long as not."""
+
+    def __init__(self, db: Database, keeper: Keeper, name: str, work: Callable[[Lease], None]) -> None:
+        self.db = db
+        self.keeper = keeper
+        self.name = name
+        self.work = work
+        """Returns soon after the lease `is_set`; whatever it raises, it is begun again."""
+        self._ended = threading.Event()
+        self._lease: Lease | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop, and let somebody else lead at once."""
+        self._ended.set()
+        if self._lease is not None:
+            self._lease.stop()
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            try:
+                self._lead_once()
+            except HeyfleetError as error:
+                log.warning("role_not_held", role=self.name, error=error.message, detail=error.detail)
+            except Exception:
+                # The thread must outlive any surprise: without it the connection would be nobody's.
+                log.exception("role_failed", role=self.name)
+            self._ended.wait(self.keeper.renew)
+
+    def _lead_once(self) -> None:
+        lease = self._lease = take_role(self.db, self.keeper, self.name)
+        if lease is None:
+            return
+        try:
+            while not lease.is_set() and not self._ended.is_set():
+                self.work(lease)
+        finally:
+            self.keeper.drop(lease)
+            self.db.rows(GIVE_UP, name=self.name, token=lease.token)

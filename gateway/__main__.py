@@ -1,0 +1,111 @@
+"""`python -m gateway`: start it anywhere, any number of times. One leads for each connection that must be single."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Protocol
+
+import structlog
+
+from app.adapters.slack import SlackAdapter
+from app.adapters.telegram import TelegramAdapter
+from app.bootstrap import Core, core, keeper_of
+from app.config.adapters import SlackAdapter as SlackSettings
+from app.config.adapters import TelegramAdapter as TelegramSettings
+from app.config.load import Loaded, load
+from app.config.settings import Settings
+from app.config.watch import LiveSettings
+from app.leases import Keeper
+from app.log import configure
+from app.report import report_errors
+from app.revisions import missing
+from app.services.addresses import Addresses, wait_for
+from app.starting import exit_code
+from gateway.slack import SlackSocket
+from gateway.telegram import TelegramPoller
+
+log = structlog.get_logger()
+
+CONNECTIONS = 6
+
+
+class Connection(Protocol):
+    """What a gateway holds for one adapter."""
+
+    def start(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def main(arguments: list[str]) -> int:
+    if arguments:
+        sys.stderr.write("usage: python -m gateway\n")
+        return 2
+    return exit_code("gateway", run)
+
+
+def run() -> None:
+    loaded = load()
+    settings = loaded.settings
+    configure(settings.log.level, settings.log.format, "gateway")
+    if not any(needs_gateway(adapter) for adapter in settings.adapters):
+        idle()
+    report_errors(settings, "gateway")
+    hold(loaded, wait_for(settings, also=lambda found: missing(found.database_url)))
+
+
+def needs_gateway(adapter: object) -> bool:
+    match adapter:
+        case SlackSettings(mode="socket") | TelegramSettings(mode="polling"):
+            return True
+        case _:
+            return False
+
+
+def idle() -> None:
+    """Nothing is to be held: stay, as whoever started this expects, with next to no memory."""
+    log.info("gateway_idle", why="no adapter needs one: slack with mode: socket and telegram with mode: polling do")
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-S", "-E", "-c", "import signal; signal.pause()"])  # noqa: S606 (ourselves)
+
+
+def hold(loaded: Loaded, addresses: Addresses) -> None:
+    """Hold the connections until told to stop."""
+    live = LiveSettings(loaded)
+    base = core(live.get, addresses.database_url, addresses.redis_url, "gateway", pool_size=CONNECTIONS)
+    keeper = keeper_of(loaded.settings, addresses.database_url, "gateway")
+    connections = connections_of(base, keeper, loaded.settings)
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    signal.signal(signal.SIGHUP, lambda *_: live.reload())
+    keeper.start()
+    for connection in connections:
+        connection.start()
+    stopped.wait()
+    for connection in connections:
+        connection.close()
+    keeper.close()
+    base.close()
+
+
+def connections_of(base: Core, keeper: Keeper, settings: Settings) -> Sequence[Connection]:
+    found: list[Connection] = []
+    for settings_of_one in settings.adapters:
+        adapter = base.adapters[settings_of_one.name]
+        match settings_of_one, adapter:
+            case SlackSettings(mode="socket"), SlackAdapter():
+                found.append(SlackSocket(base, adapter))
+            case TelegramSettings(mode="polling"), TelegramAdapter():
+                found.append(TelegramPoller(base, keeper, adapter))
+            case _:
+                continue
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
