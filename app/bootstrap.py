@@ -16,11 +16,8 @@ import redis
 import structlog
 from redis.exceptions import RedisError
 
-from app.adapters.local import LocalAdapter
-from app.adapters.slack import SlackAdapter
-from app.adapters.telegram import TelegramAdapter
-from app.adapters.webhook import WebhookAdapter
 from app.config.adapters import Adapter as AdapterSettings
+from app.config.adapters import DiscordAdapter as DiscordSettings
 from app.config.adapters import LocalAdapter as LocalSettings
 from app.config.adapters import SlackAdapter as SlackSettings
 from app.config.adapters import TelegramAdapter as TelegramSettings
@@ -94,14 +91,27 @@ def adapters_of(settings: Settings) -> dict[str, Adapter]:
 
 
 def adapter_of(settings: Settings, adapter: AdapterSettings) -> Adapter:
+    """Loaded where it is configured: a fleet without Slack need not hold Slack's library in each of its processes."""
     match adapter:
         case WebhookSettings():
+            from app.adapters.webhook import WebhookAdapter
+
             return WebhookAdapter(adapter, webhook_secrets(settings, adapter))
         case SlackSettings():
+            from app.adapters.slack import SlackAdapter
+
             return SlackAdapter(adapter)
         case TelegramSettings():
+            from app.adapters.telegram import TelegramAdapter
+
             return TelegramAdapter(adapter)
+        case DiscordSettings():
+            from app.adapters.discord import DiscordAdapter
+
+            return DiscordAdapter(adapter)
         case LocalSettings():
+            from app.adapters.local import LocalAdapter
+
             return LocalAdapter(adapter.name)
         case _:
             assert_never(adapter)

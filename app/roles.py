@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import structlog
 
 from app.db import Database
-from app.errors import HeyfleetError
+from app.errors import HeyfleetError, LeaseLost
+from app.jsonb import dumps
 from app.leases import TAKE, Keeper, Lease
 
 log = structlog.get_logger()
@@ -26,6 +28,25 @@ TAKE_ROLE = f"""
 GIVE_UP = """
     UPDATE role SET lease_owner = NULL, lease_until = NULL, version = version + 1
     WHERE name = :name AND lease_token = :token"""
+
+
+KEPT = "SELECT state FROM role WHERE name = :name"
+
+KEEP = """
+    UPDATE role SET state = CAST(:state AS jsonb)
+    WHERE name = :name AND lease_token = :token AND lease_until > now() RETURNING name"""
+
+
+def kept(db: Database, name: str) -> dict[str, Any]:
+    """What the last leader left for the next one."""
+    row = db.one(KEPT, name=name)
+    return dict(row.state) if row is not None else {}
+
+
+def keep(db: Database, name: str, lease: Lease, state: Mapping[str, Any]) -> None:
+    """Leave it for the next leader. Raises LeaseLost."""
+    if db.one(KEEP, name=name, token=lease.token, state=dumps(state)) is None:
+        raise LeaseLost(f"{name} was taken over by another process")
 
 
 def take_role(db: Database, keeper: Keeper, name: str) -> Lease | None:

@@ -6,14 +6,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol, cast
 
 import structlog
 
-from app.adapters.slack import SlackAdapter
-from app.adapters.telegram import TelegramAdapter
 from app.bootstrap import Core, core, keeper_of
+from app.config.adapters import DiscordAdapter as DiscordSettings
 from app.config.adapters import SlackAdapter as SlackSettings
 from app.config.adapters import TelegramAdapter as TelegramSettings
 from app.config.load import Loaded, load
@@ -21,12 +20,16 @@ from app.config.settings import Settings
 from app.config.watch import LiveSettings
 from app.leases import Keeper
 from app.log import configure
+from app.ports import Adapter
 from app.report import report_errors
 from app.revisions import missing
 from app.services.addresses import Addresses, wait_for
 from app.starting import exit_code
-from gateway.slack import SlackSocket
-from gateway.telegram import TelegramPoller
+
+if TYPE_CHECKING:
+    from app.adapters.discord import DiscordAdapter
+    from app.adapters.slack import SlackAdapter
+    from app.adapters.telegram import TelegramAdapter
 
 log = structlog.get_logger()
 
@@ -60,7 +63,7 @@ def run() -> None:
 
 def needs_gateway(adapter: object) -> bool:
     match adapter:
-        case SlackSettings(mode="socket") | TelegramSettings(mode="polling"):
+        case SlackSettings(mode="socket") | TelegramSettings(mode="polling") | DiscordSettings():
             return True
         case _:
             return False
@@ -68,7 +71,9 @@ def needs_gateway(adapter: object) -> bool:
 
 def idle() -> None:
     """Nothing is to be held: stay, as whoever started this expects, with next to no memory."""
-    log.info("gateway_idle", why="no adapter needs one: slack with mode: socket and telegram with mode: polling do")
+    log.info(
+        "gateway_idle", why="no adapter needs one: discord, slack with mode: socket and telegram with mode: polling do"
+    )
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, "-S", "-E", "-c", "import signal; signal.pause()"])  # noqa: S606 (ourselves)
 
@@ -93,18 +98,32 @@ def hold(loaded: Loaded, addresses: Addresses) -> None:
     base.close()
 
 
-def connections_of(base: Core, keeper: Keeper, settings: Settings) -> Sequence[Connection]:
-    found: list[Connection] = []
-    for settings_of_one in settings.adapters:
-        adapter = base.adapters[settings_of_one.name]
-        match settings_of_one, adapter:
-            case SlackSettings(mode="socket"), SlackAdapter():
-                found.append(SlackSocket(base, adapter))
-            case TelegramSettings(mode="polling"), TelegramAdapter():
-                found.append(TelegramPoller(base, keeper, adapter))
-            case _:
-                continue
-    return found
+def connections_of(base: Core, keeper: Keeper, settings: Settings) -> list[Connection]:
+    return [
+        connection
+        for one in settings.adapters
+        if needs_gateway(one)
+        for connection in connections_to(base, keeper, base.adapters[one.name], one.kind)
+    ]
+
+
+def connections_to(base: Core, keeper: Keeper, adapter: Adapter, kind: str) -> Iterator[Connection]:
+    """Loaded where it is configured, as the adapters themselves are."""
+    match kind:
+        case "slack":
+            from gateway.slack import SlackSocket
+
+            yield SlackSocket(base, cast("SlackAdapter", adapter))
+        case "telegram":
+            from gateway.telegram import TelegramPoller
+
+            yield TelegramPoller(base, keeper, cast("TelegramAdapter", adapter))
+        case "discord":
+            from gateway.discord import DiscordShard
+
+            discord = cast("DiscordAdapter", adapter)
+            for shard in range(discord.settings.shards):
+                yield DiscordShard(base, keeper, discord, shard)
 
 
 if __name__ == "__main__":

@@ -134,9 +134,9 @@ class SlackAdapter(ChatAdapter):
         return self
 
 
-class TelegramResponse(Response):
+class PlainResponse(Response):
     placement: Literal["auto", "same", "reply"] = "auto"
-    """auto: in groups as a reply to the message; same: never; reply: always."""
+    """auto: as a reply to the message in channels without threads; same: never; reply: always."""
 
 
 class TelegramAdapter(ChatAdapter):
@@ -150,10 +150,27 @@ class TelegramAdapter(ChatAdapter):
     """What Telegram proves itself with; unset: one that is made of the token."""
     command: str = Field(default="heyfleet", pattern=r"^[a-z0-9_]{1,32}$")
     """The command in the bot's menu."""
-    response: TelegramResponse = TelegramResponse()
+    response: PlainResponse = PlainResponse()
     api_url: str = Field(default="https://api.telegram.org", pattern=r"^https?://\S+$")
 
 
-Adapter = Annotated[SlackAdapter | TelegramAdapter | WebhookAdapter | LocalAdapter, Field(discriminator="kind")]
-Chat = SlackAdapter | TelegramAdapter
+class DiscordAdapter(ChatAdapter):
+    kind: Literal["discord"]
+    allow: Allow | None = None
+    """Who may talk with the agent; unset: whoever can write to the bot, but for other bots."""
+    bot_token: SecretStr
+    public_key: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """Where set, commands and buttons are posted to /discord/NAME/interactions; else they come by the gateway."""
+    shards: int = Field(default=1, ge=1)
+    """Connections that the gateway holds; Discord wants one for each 2500 guilds."""
+    command: str = Field(default="heyfleet", pattern=r"^[a-z0-9_-]{1,32}$")
+    """The slash command, registered when the gateway starts."""
+    response: PlainResponse = PlainResponse()
+    api_url: str = Field(default="https://discord.com/api/v10", pattern=r"^https?://\S+$")
+
+
+Adapter = Annotated[
+    SlackAdapter | TelegramAdapter | DiscordAdapter | WebhookAdapter | LocalAdapter, Field(discriminator="kind")
+]
+Chat = SlackAdapter | TelegramAdapter | DiscordAdapter
 """Those that people use from a chat program."""

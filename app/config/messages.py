@@ -67,6 +67,8 @@ class Messages(Section):
     status_line: str = "{id}  {state} since {minutes} min, for {who}"
     status_idle: str = "Nothing is being worked on in this conversation."
     busy: str = "I am busy with an earlier message here; say it again when that is done."
+    taken: str = "I am at it; the outcome comes here."
+    """For who gave a command that takes a while."""
     not_allowed: str = "You are not allowed to do that here."
     commands: str = (
         "I know: approvals · bypasses · approve ID [bypass] · deny ID · revoke ID · status [ID] · cancel ID · "

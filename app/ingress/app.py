@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import redis
 import structlog
-from flask import Flask, Response, g, jsonify, request
+from flask import Blueprint, Flask, Response, g, jsonify, request
 from prometheus_client import CollectorRegistry
 from werkzeug.exceptions import HTTPException
 
 from app.bootstrap import Core, webhook_secrets
 from app.config.adapters import WebhookAdapter
+from app.config.settings import Settings
 from app.errors import Refused, Unavailable
-from app.ingress import health, orders, slack, telegram, webhook
+from app.ingress import health, orders, webhook
 from app.ingress.metrics import Fleet, Requests
 from app.ingress.runs import Waiting
 
@@ -44,13 +46,30 @@ def create_app(core: Core) -> Flask:
     app.register_blueprint(health.blueprint)
     app.register_blueprint(webhook.blueprint)
     app.register_blueprint(orders.blueprint)
-    app.register_blueprint(slack.blueprint)
-    app.register_blueprint(telegram.blueprint)
+    for blueprint in chat_blueprints(settings):
+        app.register_blueprint(blueprint)
     app.register_error_handler(Refused, refused)
     app.register_error_handler(Unavailable, unavailable)
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(Exception, surprise)
     return app
+
+
+def chat_blueprints(settings: Settings) -> Iterator[Blueprint]:
+    """The routes of the providers that are configured; what they need is loaded for them alone."""
+    kinds = {adapter.kind for adapter in settings.adapters}
+    if "slack" in kinds:
+        from app.ingress import slack
+
+        yield slack.blueprint
+    if "telegram" in kinds:
+        from app.ingress import telegram
+
+        yield telegram.blueprint
+    if "discord" in kinds:
+        from app.ingress import discord
+
+        yield discord.blueprint
 
 
 def measure(app: Flask, requests: Requests) -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from typing import Any
+
+from sqlalchemy import text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.tables.base import Base, Lane
@@ -11,3 +14,5 @@ class Role(Lane, Base):
     __tablename__ = "role"
 
     name: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    """What whoever leads leaves for who leads next: a place in what a provider tells."""

@@ -16,11 +16,13 @@ def upgrade() -> None:
     op.add_column('delivery', sa.Column('sent', postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'[]'"), nullable=False))
     op.add_column('delivery', sa.Column('doubtful', sa.Boolean(), server_default=sa.text('false'), nullable=False))
     op.add_column('turn', sa.Column('sender', postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False))
+    op.add_column('role', sa.Column('state', postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False))
     op.create_index('ix_thread_channel', 'thread', ['adapter', 'channel', 'last_asked_at'], unique=False)
 
 
 def downgrade() -> None:
     op.drop_index('ix_thread_channel', table_name='thread')
+    op.drop_column('role', 'state')
     op.drop_column('turn', 'sender')
     op.drop_column('delivery', 'doubtful')
     op.drop_column('delivery', 'sent')

@@ -9,12 +9,17 @@ import pytest
 
 from app.db import Database
 from tests.contract.chats import Chat
+from tests.contract.discord_chat import DiscordChat
 from tests.contract.slack_chat import SlackChat
 from tests.contract.telegram_chat import TelegramChat
 from tests.db.doubles import bash, call
 from tests.db.rows import assert_settled, rows
 
-KINDS: dict[str, type[SlackChat] | type[TelegramChat]] = {"slack": SlackChat, "telegram": TelegramChat}
+KINDS: dict[str, type[SlackChat] | type[TelegramChat] | type[DiscordChat]] = {
+    "slack": SlackChat,
+    "telegram": TelegramChat,
+    "discord": DiscordChat,
+}
 WHERE = ["channel", "dm"]
 
 

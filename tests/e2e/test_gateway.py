@@ -6,8 +6,11 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from tests.e2e.conftest import MakeFleet
 from tests.e2e.fleet import Fleet, Process, wait_until
+from tests.fakes.discord import FakeDiscord, serving_discord
 from tests.fakes.slack import FakeSlack, serving_slack
 from tests.fakes.telegram import FakeTelegram, serving_telegram
 
@@ -134,6 +137,116 @@ def test_every_gateway_has_a_socket_of_slack_and_what_comes_twice_is_one_turn(ma
         wait_until(lambda: len(heard_in_slack()) >= len(wanted), 40, lambda: f"{heard_in_slack()}\n{fleet.logs()}")
         assert sorted(heard_in_slack()) == wanted
         assert len(fleet.sql("SELECT id FROM turn")) == len(wanted)
+
+
+def discord(fake: FakeDiscord, **more: Any) -> dict[str, Any]:
+    url = f"{fake.origin}/api/v10"
+    return {"kind": "discord", "name": NAME, "bot_token": fake.token, "api_url": url, "progress": False, **more}
+
+
+class Talks:
+    """What Ann says to the bot alone in Discord, and what comes back."""
+
+    def __init__(self, fake: FakeDiscord, fleet: Fleet) -> None:
+        self.fake = fake
+        self.fleet = fleet
+        self.ann = fake.person("ann")
+        self.dm = fake.dm_with(self.ann)
+        self.wanted: list[str] = []
+
+    def say(self, count: int) -> None:
+        for _ in range(count):
+            self.wanted.append(str(len(self.wanted)))
+            self.fake.say(self.dm, self.ann, f"say: {self.wanted[-1]}")
+
+    def heard(self) -> list[str]:
+        return [message.content for message in self.fake.messages(self.dm) if message.author.id == self.fake.bot.id]
+
+    def all_answered_once(self) -> None:
+        said_back(self.fleet, self.heard, self.wanted)
+        assert len(self.fleet.sql("SELECT id FROM turn")) == len(self.wanted)
+
+
+def test_discord_s_session_is_handed_on_when_its_leader_is_killed(make_fleet: MakeFleet) -> None:
+    with serving_discord() as fake:
+        fake.lenient = True
+        fleet = make_fleet(worker=1, gateway=2, config={"adapters": [discord(fake)], **EACH})
+        fake.wait_for(lambda: fake.sessions == {0: 1}, why=fleet.logs())
+        talks = Talks(fake, fleet)
+        for _ in range(2):
+            talks.say(3)
+            first = leader(fleet, f"discord {NAME} 0")
+            first.kill()
+            talks.say(3)
+            talks.all_answered_once()
+            fleet.again(first)
+        assert fake.most_sessions == 1
+        assert fake.gateway.identified == 1, "it was resumed, each time"
+        assert fake.problems == []
+        assert fake.violations == []
+
+
+@pytest.mark.parametrize("how", ["drop", "drop with a code", "reconnect", "invalidate", "resumable"])
+def test_discord_s_connection_is_made_anew_however_it_ends(make_fleet: MakeFleet, how: str) -> None:
+    with serving_discord() as fake:
+        fake.lenient = True
+        fake.gateway.identify_seconds = 0
+        fleet = make_fleet(worker=1, gateway=1, config={"adapters": [discord(fake)], **EACH})
+        talks = Talks(fake, fleet)
+        fake.wait_for(lambda: fake.sessions == {0: 1}, why=fleet.logs())
+        talks.say(2)
+        talks.all_answered_once()
+        match how:
+            case "drop":
+                fake.drop_gateway()
+            case "drop with a code":
+                fake.drop_gateway(4000)
+            case "reconnect":
+                fake.reconnect()
+            case "invalidate":
+                fake.invalidate(resumable=False)
+                fake.wait_for(lambda: fake.gateway.identified == 2 and fake.sessions == {0: 1}, why=fleet.logs())
+            case "resumable":
+                fake.invalidate(resumable=True)
+        talks.say(2)
+        talks.all_answered_once()
+        assert fake.gateway.identified == (2 if how == "invalidate" else 1)
+        assert fake.problems == []
+
+
+def test_what_discord_told_while_postgres_was_not_there_is_told_again(make_fleet: MakeFleet) -> None:
+    with serving_discord() as fake:
+        fleet = make_fleet(worker=1, gateway=1, config={"adapters": [discord(fake)], **EACH})
+        fake.wait_for(lambda: fake.sessions == {0: 1}, why=fleet.logs())
+        talks = Talks(fake, fleet)
+        talks.say(1)
+        talks.all_answered_once()
+        fleet.db.rows("ALTER TABLE receipt RENAME TO receipt_away")
+        talks.say(1)
+        (gateway,) = fleet.of("gateway")
+        fake.wait_for(lambda: "role_failed" in gateway.log.read_text(), why=fleet.logs())
+        fleet.db.rows("ALTER TABLE receipt_away RENAME TO receipt")
+        talks.all_answered_once()
+
+
+def test_discord_s_commands_come_by_the_gateway_where_no_key_is_set(make_fleet: MakeFleet) -> None:
+    with serving_discord() as fake:
+        fleet = make_fleet(gateway=1, config={"adapters": [discord(fake)]})
+        fake.wait_for(lambda: fake.sessions == {0: 1}, why=fleet.logs())
+        channel = fake.channel(fake.guild("lab"), "general")
+        fake.interact(None, fake.person("ann"), channel, "heyfleet", {"command": "approvals"})
+        fake.wait_for(lambda: fake.interaction_answers, why=fleet.logs())
+        (answer,) = fake.interaction_answers
+        assert answer.data["content"] == "Nothing waits for an approval here."
+        assert answer.data["flags"] == 64
+
+
+def test_what_discord_refuses_for_good_is_said_with_its_cure(make_fleet: MakeFleet) -> None:
+    with serving_discord() as fake:
+        fake.privileged = 0
+        fleet = make_fleet(gateway=1, config={"adapters": [discord(fake)]})
+        (gateway,) = fleet.of("gateway")
+        wait_until(lambda: "switch on Message Content Intent" in gateway.log.read_text(), 20, fleet.logs)
 
 
 def test_a_gateway_with_nothing_to_hold_stays_and_takes_next_to_no_memory(make_fleet: MakeFleet) -> None:

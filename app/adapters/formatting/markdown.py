@@ -47,7 +47,7 @@ def parser() -> MarkdownIt:
     # No `reference`: models list their sources as `[1]: https://…`, which would vanish, and in a text that is split
     # the definition may be in another piece.
     made = MarkdownIt("commonmark", {"html": False, "maxNesting": DEEPEST})
-    return made.enable("table").disable(["inline"])
+    return made.enable("table").disable(["reference", "inline"])
 
 
 @dataclass(slots=True)

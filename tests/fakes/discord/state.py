@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.fakes.discord.gateway import Gateway
 from tests.fakes.discord.registry import Answered, Interaction, Registry, emoji_json
-from tests.fakes.discord.sessions import INTENTS, Session
+from tests.fakes.discord.sessions import EVERY_INTENT, INTENTS, Session
 from tests.fakes.discord.world import HAS_THREAD, REPLY, THREAD_STARTER, Channel, Guild, Message, Person
 
 __all__ = ["Answered", "Interaction", "State", "is_system"]
@@ -124,19 +124,24 @@ class State(Registry):
             return
 
         def data(session: Session) -> dict[str, Any]:
-            shown = self.view(message, intents=session.intents)
-            if name == "MESSAGE_CREATE" and message.nonce is not None:
-                shown["nonce"] = message.nonce
-            if guild is None:
-                return shown
-            shown["guild_id"] = guild.id
-            # People have a member, webhooks do not.
-            if message.webhook_id is None:
-                shown["member"] = guild.member(message.author, user=False)
-            shown["mentions"] = [{**one.json(), "member": guild.member(one, user=False)} for one in message.mentions]
-            return shown
+            return self.told(message, session.intents, name)
 
         self.tell(name, guild, data, INTENTS["GUILD_MESSAGES" if guild else "DIRECT_MESSAGES"])
+
+    def told(self, message: Message, intents: int = EVERY_INTENT, name: str = "MESSAGE_CREATE") -> dict[str, Any]:
+        """What the gateway tells a session of it that has these intents."""
+        guild = message.channel.guild
+        shown = self.view(message, intents=intents)
+        if name == "MESSAGE_CREATE" and message.nonce is not None:
+            shown["nonce"] = message.nonce
+        if guild is None:
+            return shown
+        shown["guild_id"] = guild.id
+        # People have a member, webhooks do not.
+        if message.webhook_id is None:
+            shown["member"] = guild.member(message.author, user=False)
+        shown["mentions"] = [{**one.json(), "member": guild.member(one, user=False)} for one in message.mentions]
+        return shown
 
 
 def is_system(message: Message) -> bool:

@@ -111,7 +111,7 @@ from tests.unit.config.conftest import Problems
         (
             "adapters:\n  - {name: a, kind: loca}",
             "2: adapters[0].kind",
-            "must be one of slack, telegram, webhook, local; did you mean local?",
+            "must be one of slack, telegram, discord, webhook, local; did you mean local?",
         ),
         ("adapters:\n  - {kind: webhook}", "2: adapters[0].name", "is missing; set it"),
         ("adapters: [{kind: local, name: A}]", "1: adapters[0].name", "must match ^[a-z0-9][a-z0-9_-]{0,62}$"),

@@ -1,0 +1,192 @@
+"""Deliveries to Discord. https://discord.com/developers/docs/resources/message"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import httpx2 as httpx
+
+from app.adapters.discord.api import Api, Refusal, refusal
+from app.adapters.discord.parse import Channel, Me, channel_of, interaction_of, said_of
+from app.adapters.formatting import DISCORD_MOST, discord_markdown, split
+from app.clock import now
+from app.config.adapters import DiscordAdapter as Settings
+from app.errors import Unavailable
+from app.ports import InDoubt
+from app.results import Absent, Ambiguous, Place, SendResult, Sent, Settled
+from app.traffic import EVERYWHERE, Happening, Limit, Outbound
+
+REACTION = "%F0%9F%91%80"
+LABELS = (("Approve", "a", 3), ("Approve, and don't ask for a while", "b", 2), ("Deny", "d", 4))
+"""With the styles of their buttons. https://discord.com/developers/docs/components/reference#button-button-styles"""
+NONCE_CHARACTERS = 25
+NONCE_HOLDS = timedelta(seconds=120)
+"""Discord checks it for "the past few minutes".
+https://discord.com/developers/docs/resources/message#create-message"""
+EMBED_CHARACTERS = 4096
+UNKNOWN_MESSAGE = 10008
+SPECIAL = re.compile(r"([\\*_~`|>#\[\]()<:@-])")
+
+# https://discord.com/developers/docs/topics/rate-limits: 50 requests a second in all. What a channel allows is told
+# with each answer, and is five messages in five seconds.
+MESSAGES = Limit(EVERYWHERE, 40, 1.0, burst=5)
+REACTIONS = Limit("reactions", 3, 1.0)
+
+
+class DiscordAdapter:
+    """See `app.ports.Adapter`."""
+
+    in_doubt: InDoubt = "look"
+    answers_each = False
+
+    def __init__(self, settings: Settings) -> None:
+        self.name = settings.name
+        self.settings = settings
+        self.streaming = settings.streaming
+        self.api = Api(settings)
+        self._me: Me | None = None
+        self._channels: dict[str, Channel] = {}
+        self._lock = threading.Lock()
+
+    def me(self) -> Me:
+        """Who the bot is. Raises Unavailable."""
+        with self._lock:
+            if self._me is None:
+                user, application = self._asked("/users/@me"), self._asked("/applications/@me")
+                self._me = Me(str(user["id"]), str(application["id"]))
+            return self._me
+
+    def channel(self, channel: str) -> Channel:
+        """What kind of channel it is, which never changes. Raises Unavailable."""
+        found = self._channels.get(channel)
+        if found is None:
+            found = self._channels[channel] = channel_of(self._asked(f"/channels/{channel}"))
+        return found
+
+    def knows(self, channel: Mapping[str, Any]) -> None:
+        """A channel that the gateway told of need not be asked for."""
+        self._channels[str(channel["id"])] = channel_of(channel)
+
+    def understand(self, message: Mapping[str, Any]) -> Happening | None:
+        """What a MESSAGE_CREATE tells of. Raises Unavailable."""
+        me = self.me()
+        if message["author"]["id"] == me.user:
+            return None
+        return said_of(message, self.channel(str(message["channel_id"])), self.settings, me)
+
+    def understand_interaction(self, interaction: Mapping[str, Any]) -> Happening | None:
+        """What a command or a button tells of. Raises Unavailable."""
+        channel = interaction.get("channel") or {"id": interaction.get("channel_id")}
+        if not channel.get("id"):
+            return None
+        place = channel_of(channel) if "type" in channel else self.channel(str(channel["id"]))
+        return interaction_of(interaction, place)
+
+    def address(self, reply: Mapping[str, Any], thread_key: str) -> str | None:  # noqa: ARG002 (the port's signature)
+        channel: str | None = reply.get("channel")
+        return channel
+
+    def progress(self, reply: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        return {"message": reply["message"]} if self.settings.progress and reply.get("message") else None
+
+    def place(self, kind: str, name: str) -> Place | None:
+        """A channel or a thread by its id. A person's direct messages have an id that has to be asked for."""
+        return Place(name, name, reply={"channel": name}) if kind == "channel" else None
+
+    def limits(self, delivery: Outbound) -> Sequence[Limit]:
+        if delivery.kind.startswith("progress"):
+            return [REACTIONS]
+        return [MESSAGES, Limit(delivery.address, count=10, seconds=11.0)]
+
+    def settle(self, delivery: Outbound) -> Settled:
+        """While the nonce holds, Discord itself sees that nothing is there twice."""
+        repeatable = delivery.kind.startswith("progress") or edits(delivery)
+        if repeatable or now() - delivery.staged_at < NONCE_HOLDS:
+            return Absent()
+        return Ambiguous("it may have arrived, too long ago for Discord to tell: look into the channel")
+
+    def send(self, delivery: Outbound) -> SendResult:
+        try:
+            return self._send(delivery)
+        except (Refusal, httpx.HTTPError, httpx.InvalidURL) as error:
+            return refusal(error, self.limits(delivery)[-1].key)
+
+    def _send(self, delivery: Outbound) -> SendResult:
+        path = f"/channels/{delivery.address}/messages"
+        if delivery.kind.startswith("progress"):
+            method = "PUT" if delivery.kind == "progress" else "DELETE"
+            self.api.call(method, f"{path}/{delivery.body['message']}/reactions/{REACTION}/@me")
+            return Sent()
+        pieces, number = texts_of(delivery), len(delivery.sent)
+        more = number + 1 < len(pieces) + len(delivery.files)
+        if number < len(pieces):
+            return Sent(self._say(delivery, path, pieces[number]), more)
+        file = delivery.files[number - len(pieces)]
+        content = (file["name"], base64.b64decode(file["data"]), file["media_type"])
+        return Sent(reference_of(self.api.call("POST", path, unique(delivery), file=content)), more)
+
+    def _say(self, delivery: Outbound, path: str, text: str) -> str:
+        """Send it, or change the message that it replaces. What Discord calls the message."""
+        shown = {"content": discord_markdown(text), "components": [], "embeds": []}
+        if "approval" in delivery.body:
+            shown = card(delivery.body, text)
+        whole: dict[str, Any] = {**shown, "allowed_mentions": {"parse": []}}
+        if edits(delivery):
+            try:
+                return reference_of(self.api.call("PATCH", f"{path}/{delivery.replaces[0].split()[-1]}", whole))
+            except Refusal as error:
+                if error.code != UNKNOWN_MESSAGE:
+                    raise
+        answered = delivery.body.get("answers")
+        if answered and not delivery.sent:
+            whole["message_reference"] = {"message_id": answered, "fail_if_not_exists": False}
+        return reference_of(self.api.call("POST", path, {**whole, **unique(delivery)}))
+
+    def _asked(self, path: str) -> Any:
+        try:
+            return self.api.call("GET", path, timeout=5.0)
+        except (Refusal, httpx.HTTPError) as error:
+            why = str(error) if isinstance(error, Refusal) else type(error).__name__
+            raise Unavailable(f"Discord does not answer {path}: {why}") from error
+
+
+def unique(delivery: Outbound) -> dict[str, Any]:
+    """What makes Discord take this part of this delivery once."""
+    digest = hashlib.sha256(f"{delivery.id} {len(delivery.sent)}".encode()).hexdigest()
+    return {"nonce": digest[:NONCE_CHARACTERS], "enforce_nonce": True}
+
+
+def edits(delivery: Outbound) -> bool:
+    """Whether its next part changes a message that is there."""
+    return bool(delivery.replaces) and not delivery.sent
+
+
+def reference_of(message: Mapping[str, Any]) -> str:
+    return f"{message['channel_id']} {message['id']}"
+
+
+def card(body: Mapping[str, Any], text: str) -> dict[str, Any]:
+    """The question with its buttons; without them once it is decided. What is to be run is shown to the letter."""
+    shown = SPECIAL.sub(r"\\\1", text)
+    description = shown if len(shown) <= EMBED_CHARACTERS else f"{shown[: EMBED_CHARACTERS - 2].rstrip(chr(92))}…"
+    approval = body["approval"]
+    buttons = [
+        {"type": 2, "label": label, "style": style, "custom_id": f"heyfleet:{letter}:{approval['id']}"}
+        for label, letter, style in LABELS
+    ]
+    rows = [{"type": 1, "components": buttons}] if approval.get("state") == "pending" else []
+    return {"content": "", "embeds": [{"description": description}], "components": rows}
+
+
+def texts_of(delivery: Outbound) -> list[str]:
+    """The messages that its text takes. The same each time, since they are sent one by one."""
+    text = str(delivery.body.get("text", ""))
+    if "approval" in delivery.body:
+        return [text]
+    return split(text, lambda piece: len(discord_markdown(piece)) <= DISCORD_MOST) or [text]

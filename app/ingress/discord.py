@@ -1,0 +1,38 @@
+"""Interactions that Discord posts: commands and buttons.
+
+https://discord.com/developers/docs/interactions/overview#configuring-an-interactions-endpoint-url
+"""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, jsonify, request
+
+from app.adapters.discord import DiscordAdapter
+from app.adapters.discord.parse import answer_of, verify
+from app.bootstrap import desk_of
+from app.entry import enter
+from app.errors import Refused
+from app.ingress.bodies import body_bytes, core, parsed_json
+
+MOST_BYTES = 1_000_000
+
+blueprint = Blueprint("discord", __name__)
+
+
+@blueprint.post("/discord/<name>/interactions")
+def interactions(name: str) -> Response:
+    adapter = adapter_named(name)
+    raw = body_bytes(MOST_BYTES)
+    verify(dict(request.headers), raw, adapter.settings.public_key or "")
+    interaction, say = parsed_json(raw), ""
+    happening = adapter.understand_interaction(interaction)
+    if happening is not None:
+        say = enter(desk_of(core()), adapter.settings, happening).say
+    return jsonify(answer_of(interaction, say, core().settings.messages.taken))
+
+
+def adapter_named(name: str) -> DiscordAdapter:
+    adapter = core().adapters.get(name)
+    if isinstance(adapter, DiscordAdapter) and adapter.settings.public_key:
+        return adapter
+    raise Refused(f"there is no discord adapter named {name!r} with a public_key", status=404)
