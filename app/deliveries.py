@@ -49,6 +49,7 @@ HEAD = """
         head.id, head.turn_id, head.kind, head.body, head.attempts, head.doubtful, head.sent, head.created_at,
         turn.trace,
         (SELECT first.sent FROM delivery AS first WHERE first.turn_id = head.turn_id AND first.kind = CASE
+            WHEN head.kind = 'reply' THEN 'draft'
             WHEN head.kind LIKE 'approval_outcome:%' THEN 'approval:' || substr(head.kind, 18) END) AS replaces,
         (SELECT jsonb_agg(jsonb_build_object('name', name, 'media_type', media_type,
                 'data', translate(encode(body, 'base64'), E'\\n', '')) ORDER BY attachment.id)

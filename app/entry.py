@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from mimetypes import guess_type
 from typing import Any, assert_never
 from uuid import UUID
 
@@ -18,9 +20,11 @@ from app.errors import Refused
 from app.inbox import Accepted, accept
 from app.jsonb import storable
 from app.policy.entry import is_meant, may_talk, person_of
-from app.traffic import Happening, Inbound, Ordered, Pressed, Said
+from app.traffic import Happening, Inbound, Ordered, Pressed, Said, safe_name
 
 log = structlog.get_logger()
+
+UNKNOWN_KIND = "application/octet-stream"
 
 GOES_ON = """
     SELECT 1 FROM thread WHERE agent = :agent AND adapter = :adapter AND team = :team AND key = :key"""
@@ -108,7 +112,7 @@ def placed(desk: Desk, adapter: Chat, said: Said) -> tuple[Said, bool]:
 
 
 def take_in(desk: Desk, adapter: Chat, said: Said) -> Entered:
-    inbound = with_progress(desk, inbound_of(adapter, said, attachments=said.files))
+    inbound = with_progress(desk, inbound_of(adapter, said, attachments=[named(file) for file in said.files]))
     try:
         accepted = accept(desk.db, inbound, reject_busy=desk.settings.task.busy == "reject")
     except Refused as error:
@@ -121,6 +125,14 @@ def take_in(desk: Desk, adapter: Chat, said: Said) -> Entered:
         if accepted.destination is not None:
             desk.wakes.destination(accepted.destination)
     return Entered(accepted)
+
+
+def named(file: Mapping[str, Any]) -> dict[str, Any]:
+    """With a name that it can have in a sandbox, and what kind of file it is, where its provider does not say."""
+    name, kind = safe_name(str(file["name"]))[-100:] or "file", file["media_type"]
+    if kind == UNKNOWN_KIND:
+        kind = guess_type(name)[0] or kind
+    return {**file, "name": name, "media_type": kind}
 
 
 def with_progress(desk: Desk, inbound: Inbound) -> Inbound:

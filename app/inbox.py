@@ -49,10 +49,10 @@ TEMPLATE = """
         INSERT INTO message (id, thread_id, turn_id, direction, actor, text, data)
         SELECT :message_id, id, :turn_id, 'in', :actor, :text, CAST(:data AS jsonb) FROM home
     ), files AS (
-        INSERT INTO attachment (id, turn_id, direction, name, media_type, body, text)
-        SELECT f.id, :turn_id, 'in', f.name, f.media_type, decode(f.data, 'base64'), f.text
+        INSERT INTO attachment (id, turn_id, direction, name, media_type, body, text, size, source)
+        SELECT f.id, :turn_id, 'in', f.name, f.media_type, decode(f.data, 'base64'), f.text, f.size, f.source
         FROM home, jsonb_to_recordset(CAST(:files AS jsonb))
-            AS f (id uuid, name text, media_type text, data text, text text)
+            AS f (id uuid, name text, media_type text, data text, text text, size bigint, source jsonb)
     ){shown}, noted AS ({noted})
     SELECT id AS thread_id, open_turns {woken} FROM home"""
 

@@ -26,6 +26,10 @@ class Cancel(Protocol):
         ...
 
 
+Drafts = Literal["none", "shown", "edited"]
+"""What is done with a reply while the model still writes it: nothing; it is shown to who looks on; or a message of the
+provider's is changed again and again."""
+
 InDoubt = Literal["resend", "look", "flag"]
 """What is done about a send that may have arrived: send it again, since the other side can tell; ask `settle`; or leave
 it to people."""
@@ -36,8 +40,7 @@ class Adapter(Protocol):
 
     name: str
     in_doubt: InDoubt
-    streaming: bool
-    """Whether drafts of a reply are published while the model still speaks."""
+    drafts: Drafts
     answers_each: bool
     """Whether each of several messages that one turn took in gets the reply; else it is said once."""
 
@@ -66,6 +69,13 @@ class Adapter(Protocol):
         """What sending the next part uses up, of limits that the fleet shares. Pure."""
         ...
 
+    def fetch(self, source: Mapping[str, Any], most: int) -> bytes:
+        """A file that came with a message, by what the message said of it; of `most` bytes at most.
+
+        May be repeated. Raises Transient and Permanent, with a sentence that the model is told.
+        """
+        ...
+
     def settle(self, delivery: Outbound) -> Settled:
         """Find out whether the next part has arrived: the answer to an earlier try is not known. Sends nothing.
 
@@ -85,10 +95,19 @@ class ToolSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """A picture that came with a message."""
+
+    media_type: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class UserText:
-    """What a person said."""
+    """What a person said, and the pictures that came with it."""
 
     text: str
+    images: Sequence[Image] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +136,8 @@ class Model(Protocol):
     name: str
     context_window: int
     """How many tokens a request may hold."""
+    sees: bool
+    """Whether it can be shown pictures."""
 
     def ask(self, prompt: Prompt, *, cancel: Cancel, on_text: Callable[[str], None] | None = None) -> Answer:
         """Make one request. Holds no lock and no connection; may be repeated (each time is paid for).

@@ -154,6 +154,7 @@ def worker_services(loaded: Loaded, database_url: str, redis_url: str) -> Worker
         persona=personas.get,
         publish_draft=Drafts(redis_url).publish,
         deliver=lambda destination: deliver(outbox, destination),
+        limits=outbox.limits,
         admit=lambda: admit(admission_of(base)),
         pace=Pace(),
         draining=draining,

@@ -168,7 +168,7 @@ INBOX_FILES = """
     SELECT attachment.id, attachment.name, attachment.body
     FROM turn AS asking
     JOIN turn ON turn.thread_id = asking.thread_id AND (turn.seq <= asking.seq OR turn.absorbed_by = asking.id)
-    JOIN attachment ON attachment.turn_id = turn.id AND attachment.direction = 'in'
+    JOIN attachment ON attachment.turn_id = turn.id AND attachment.direction = 'in' AND attachment.body IS NOT NULL
     WHERE asking.id = :turn AND NOT attachment.id = ANY(CAST(:known AS uuid[])) ORDER BY attachment.id"""
 
 SEED_SLOTS = "INSERT INTO slot (n) SELECT generate_series(1, CAST(:count AS bigint)) ON CONFLICT DO NOTHING"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,8 +25,9 @@ class Inbound:
     event_key: str
     team: str = ""
     data: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    attachments: Sequence[Mapping[str, str]] = ()
-    """Each `{name, media_type, data}` with `data` in base64, and `text` where it is short text."""
+    attachments: Sequence[Mapping[str, Any]] = ()
+    """Each `{name, media_type, data}` with `data` in base64, and `text` where it is short text; or, where it is to be
+    fetched, `{name, media_type, size, source}`."""
     reply: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Where the reply goes, in the adapter's own words; empty where nothing is to be sent."""
     command: str | None = None
@@ -140,3 +142,23 @@ class Pressed:
 
 
 Happening = Said | Ordered | Pressed
+
+
+INLINE_TEXT_BYTES = 16_000
+"""Of a text file, shown to the model as it is."""
+UNSAFE_IN_NAME = re.compile(r"[^A-Za-z0-9._ -]")
+
+
+def short_text(media_type: str, content: bytes) -> str | None:
+    """What a file says, where it is text that is short enough to be read at once."""
+    if not media_type.startswith("text/") or len(content) > INLINE_TEXT_BYTES:
+        return None
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def safe_name(name: str) -> str:
+    """The last part of a file's name, with what a file system or a shell could trip over replaced; may be empty."""
+    return UNSAFE_IN_NAME.sub("_", name.replace("\\", "/").rsplit("/", 1)[-1]).lstrip(".")

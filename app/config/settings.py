@@ -30,6 +30,8 @@ class ModelAlias(Section):
     """How long the model may be silent."""
     max_tokens: int | None = Field(default=None, ge=1)
     temperature: float | None = Field(default=None, ge=0, le=2)
+    images: bool = True
+    """Whether the model can be shown pictures; false for one that refuses them."""
 
 
 Pattern = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]

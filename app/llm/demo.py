@@ -29,6 +29,7 @@ class DemoModel:
     def __init__(self, name: str, context_window: int) -> None:
         self.name = name
         self.context_window = context_window
+        self.sees = False
 
     def prepare(self) -> None:
         """Always ready."""
@@ -101,7 +102,7 @@ def request_of(new: Sequence[UserText | ToolResult]) -> dict[str, Any]:
 
 def request_part(new: UserText | ToolResult) -> dict[str, Any]:
     match new:
-        case UserText(text):
+        case UserText(text=text):
             return {"part_kind": "user-prompt", "content": text}
         case ToolResult(tool_call_id, tool, content):
             return {"part_kind": "tool-return", "tool_name": tool, "content": content, "tool_call_id": tool_call_id}

@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 from pydantic import ValidationError
 from pydantic_ai.messages import (
+    BinaryContent,
     InstructionPart,
     ModelMessage,
     ModelMessagesTypeAdapter,
@@ -51,8 +52,9 @@ def request_of(new: Sequence[UserText | ToolResult]) -> ModelRequest:
 
 def part_of(new: UserText | ToolResult) -> UserPromptPart | ToolReturnPart:
     match new:
-        case UserText(text):
-            return UserPromptPart(text)
+        case UserText(text, images):
+            shown = [BinaryContent(image.content, media_type=image.media_type) for image in images]
+            return UserPromptPart([text, *shown] if shown else text)
         case ToolResult(tool_call_id, tool, content):
             return ToolReturnPart(tool_name=tool, content=content, tool_call_id=tool_call_id)
 

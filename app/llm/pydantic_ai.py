@@ -32,9 +32,10 @@ DRAFT_SECONDS = 0.05
 class PydanticAIModel:
     """One model; see `app.ports.Model`. `settings` are sent with each request (max_tokens, temperature)."""
 
-    def __init__(self, endpoint: Endpoint, context_window: int, settings: ModelSettings) -> None:
+    def __init__(self, endpoint: Endpoint, context_window: int, settings: ModelSettings, *, sees: bool = True) -> None:
         self.name = endpoint.name
         self.context_window = context_window
+        self.sees = sees
         self._endpoint = endpoint
         self._settings = settings
         self._toolbox = Toolbox()

@@ -75,7 +75,7 @@ def library_model(name: str, provider: str, model: str, alias: ModelAlias | None
         settings["max_tokens"] = alias.max_tokens
     if alias.temperature is not None:
         settings["temperature"] = alias.temperature
-    return PydanticAIModel(endpoint, alias.context_window, settings)
+    return PydanticAIModel(endpoint, alias.context_window, settings, sees=alias.images)
 
 
 def context_window_of(provider: str, model: str) -> int:

@@ -25,9 +25,11 @@ from app.states import CallState
 from app.turns import compaction, outcomes
 from app.turns.asking import calls_of, judge_calls, terms_for
 from app.turns.commit import Committed, Outcome, begin, commit, commit_results, wakes_sandbox
-from app.turns.context import context_blocks, news
+from app.turns.context import context_blocks, news, said_now
+from app.turns.drafting import draft_of
 from app.turns.facts import Facts, Held, TurnFacts, give_back, reread, take
-from app.turns.next import Action, Ask, Begin, Give, Interrupt, Limits, Obey, Rest, RunTools, decide
+from app.turns.fetching import fetch, images_of
+from app.turns.next import Action, Ask, Begin, Fetch, Give, Interrupt, Limits, Obey, Rest, RunTools, decide
 from app.turns.obeying import obeyed
 from app.turns.reach import Bench
 from app.turns.services import Persona, TurnServices
@@ -98,6 +100,8 @@ def act(s: TurnServices, facts: Facts, action: Action, lease: Lease, mine: set[U
             gone = [call.id for call in calls if call.id not in again]
             if gone:
                 interrupt(s, facts, turn, gone, lease)
+        case Fetch():
+            fetch(s, facts, action, lease)
         case Begin(turn, calls):
             mine |= set(begin(s.db, facts, turn, [call.id for call in calls], lease))
         case RunTools(turn, calls):
@@ -243,16 +247,15 @@ def answer_of(s: TurnServices, facts: Facts, action: Ask, persona: Persona, leas
 def request(s: TurnServices, facts: Facts, action: Ask, persona: Persona, lease: Lease) -> Answer:
     turn = action.turn
     summarised = bool(facts.entries) and facts.entries[-1].kind == "summary"
+    images = images_of(s, said_now(action)) if persona.model.sees else {}
     prompt = Prompt(
         system=persona.system(context_blocks(facts, turn)),
         transcript=[entry.body for entry in facts.entries],
-        new=news(action, summarised=summarised),
+        new=news(action, summarised=summarised, images=images),
         tools=[tool.spec for tool in persona.tools.values()],
     )
     with s.pace.away():
-        if not s.adapter(facts.adapter).streaming:
-            return persona.model.ask(prompt, cancel=lease)
-        return persona.model.ask(prompt, cancel=lease, on_text=lambda text: s.publish_draft(turn.id, text))
+        return persona.model.ask(prompt, cancel=lease, on_text=draft_of(s, facts, turn, lease))
 
 
 def later_or_never(s: TurnServices, facts: Facts, action: Ask, error: Transient, took: float) -> Outcome:

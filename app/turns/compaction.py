@@ -14,7 +14,7 @@ from app.audit import event
 from app.leases import Lease
 from app.ports import Prompt, UserText
 from app.turns.commit import Outcome, commit
-from app.turns.context import estimated_tokens
+from app.turns.context import PICTURE, estimated_tokens
 from app.turns.facts import Facts, TurnFacts, reread
 from app.turns.services import Persona, TurnServices
 
@@ -78,7 +78,7 @@ def as_text(bodies: Sequence[Mapping[str, Any]]) -> str:
             said = part.get("content")
             if part.get("part_kind") == "tool-call":
                 said = f"{part.get('tool_name')}({part.get('args')})"
-            text = said if isinstance(said, str) else json.dumps(said)
+            text = said if isinstance(said, str) else PICTURE.sub('"data": "…"', json.dumps(said))
             lines.append(f"{part.get('part_kind', 'part')}: {text}")
     return "\n".join(lines)
 

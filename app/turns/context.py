@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
-from app.ports import ToolResult, UserText
+from app.ports import Image, ToolResult, UserText
 from app.turns.facts import CallFacts, Facts, TurnFacts
 from app.turns.next import Ask
+
+PICTURE = re.compile(r'"data": "[A-Za-z0-9+/_=-]{1000,}"')
+PICTURE_TOKENS = "x" * 4 * 1500
+"""A picture is counted by its size in pixels, not by its bytes; 1500 tokens are a large one."""
 
 NO_RESULT = "(no result: the turn was ended before)"
 
@@ -19,17 +25,26 @@ SCHEDULED = (
 )
 
 
-def news(action: Ask, *, summarised: bool) -> list[UserText | ToolResult]:
+def news(
+    action: Ask, *, summarised: bool, images: Mapping[UUID, Sequence[Image]] | None = None
+) -> list[UserText | ToolResult]:
     """What the model has not seen yet: results of the last step's calls, then what people said.
 
-    `summarised`: the calls themselves went into a summary, so that their results can only be told as text.
+    `summarised`: the calls themselves went into a summary, so that their results can only be told as text. `images`:
+    those of each turn's message.
     """
     results: list[UserText | ToolResult]
     results = [ToolResult(call.tool_call_id, call.tool, told(call)) for call in action.results]
     if summarised:
         results = [UserText(f"Result of {call.tool}:\n{told(call)}") for call in action.results]
+    found = images or {}
+    return [*results, *(UserText(user_text(turn), found.get(turn.id, ())) for turn in said_now(action))]
+
+
+def said_now(action: Ask) -> list[TurnFacts]:
+    """The turns whose messages the model has not seen yet."""
     said = [action.turn] if action.turn.step_count == 0 else []
-    return [*results, *(UserText(user_text(turn)) for turn in [*said, *action.steers])]
+    return [*said, *action.steers]
 
 
 def told(call: CallFacts) -> str:
@@ -45,6 +60,8 @@ def user_text(turn: TurnFacts) -> str:
 
 
 def attached(file: Mapping[str, Any]) -> str:
+    if file.get("problem"):
+        return f"Attached file {file['name']} ({file['media_type']}) can't be read: {file['problem']}."
     head = f"Attached file {file['name']} ({file['media_type']}, {file['size']} bytes)"
     return (
         f"{head}:\n{file['text']}" if file["text"] is not None else f"{head}, in the sandbox as inbox/{file['name']}."
@@ -62,4 +79,4 @@ def context_blocks(facts: Facts, turn: TurnFacts) -> dict[str, str]:
 
 def estimated_tokens(bodies: Sequence[Mapping[str, Any]]) -> int:
     """A rough count of the tokens of stored messages: four characters of JSON each, which errs to the high side."""
-    return sum(len(json.dumps(body)) for body in bodies) // 4
+    return sum(len(PICTURE.sub(PICTURE_TOKENS, json.dumps(body))) for body in bodies) // 4

@@ -49,8 +49,9 @@ FACTS = f"""
             SELECT turn.*,
                 (SELECT jsonb_agg(jsonb_build_object('text', text, 'data', data) ORDER BY id)
                     FROM message WHERE turn_id = turn.id AND direction = 'in') AS messages,
-                (SELECT jsonb_agg(jsonb_build_object(
-                        'name', name, 'media_type', media_type, 'size', length(body), 'text', text) ORDER BY id)
+                (SELECT jsonb_agg(jsonb_build_object('id', id, 'name', name, 'media_type', media_type,
+                        'size', coalesce(length(body), size), 'text', text, 'problem', problem,
+                        'source', CASE WHEN body IS NULL AND problem IS NULL THEN source END) ORDER BY id)
                     FROM attachment WHERE turn_id = turn.id AND direction = 'in') AS files
             FROM turn WHERE thread_id = thread.id AND state IN ({sql_list(OPEN_TURNS)})
             ORDER BY seq LIMIT 50) AS turns) AS turns,
@@ -105,6 +106,8 @@ class TurnFacts:
     retry_at: str | None
     messages: Sequence[Mapping[str, Any]]
     files: Sequence[Mapping[str, Any]]
+    """What came with it, each `{id, name, media_type, size, text, problem, source}`; with a `source` it is to be
+    fetched yet."""
     sender: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What else the adapter vouches for of its actor, `{groups, bot}`."""
     job: Mapping[str, Any] | None = None

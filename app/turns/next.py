@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from app.control.commands import recall
@@ -27,6 +27,14 @@ class Ask:
     turn: TurnFacts
     results: Sequence[CallFacts]
     steers: Sequence[TurnFacts]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """These files came with what the model is to be asked about, and are still where people put them."""
+
+    turn: TurnFacts
+    files: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +77,7 @@ class Give:
     up: Literal["cancelled", "max_steps", "turn_timeout", "pending_approval"]
 
 
-Action = Rest | Ask | Begin | RunTools | Interrupt | Obey | Give
+Action = Rest | Fetch | Ask | Begin | RunTools | Interrupt | Obey | Give
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,4 +155,6 @@ def on_model(facts: Facts, turn: TurnFacts, later: Sequence[TurnFacts], limits: 
         return Give(turn, "max_steps")
     if turn.worked_ms >= limits.turn_timeout_ms:
         return Give(turn, "turn_timeout")
-    return Ask(turn, facts.calls, later if limits.steer else [])
+    steers = later if limits.steer else []
+    files = [file for said in [turn, *steers] for file in said.files if file.get("source")]
+    return Fetch(turn, files) if files else Ask(turn, facts.calls, steers)

@@ -10,9 +10,11 @@ from uuid import UUID
 
 from app.config.settings import Settings
 from app.db import Database
+from app.errors import Permanent
 from app.leases import Keeper
-from app.ports import Adapter, InDoubt, Model, Tool
+from app.ports import Adapter, Drafts, InDoubt, Model, Tool
 from app.queue import Wakes
+from app.rate_limits import RateLimits
 from app.results import Ambiguous, Failed, SendResult
 from app.traffic import Limit, Outbound
 from app.turns.pace import Pace
@@ -44,6 +46,7 @@ class TurnServices:
     """Shows what the model has said so far to whoever looks on; best effort."""
     deliver: Callable[[UUID], None]
     """Works a destination's lane."""
+    limits: RateLimits
     admit: Callable[[], object]
     """Starts runs of jobs where there is room for more."""
     pace: Pace
@@ -63,7 +66,7 @@ class Unconfigured:
     """Stands for an adapter that rows still name and the config does not: its turns end, and say so nowhere."""
 
     in_doubt: InDoubt = "flag"
-    streaming = False
+    drafts: Drafts = "none"
     answers_each = False
 
     def __init__(self, name: str) -> None:
@@ -80,6 +83,9 @@ class Unconfigured:
 
     def limits(self, delivery: Outbound) -> tuple[Limit, ...]:  # noqa: ARG002
         return ()
+
+    def fetch(self, source: Mapping[str, Any], most: int) -> bytes:  # noqa: ARG002
+        raise Permanent("its adapter keeps no files")
 
     def settle(self, delivery: Outbound) -> Ambiguous:  # noqa: ARG002
         return Ambiguous(f"no adapter is named {self.name} any more")

@@ -17,11 +17,21 @@ def upgrade() -> None:
     op.add_column('delivery', sa.Column('doubtful', sa.Boolean(), server_default=sa.text('false'), nullable=False))
     op.add_column('turn', sa.Column('sender', postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False))
     op.add_column('role', sa.Column('state', postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False))
+    op.alter_column('attachment', 'body', nullable=True)
+    op.add_column('attachment', sa.Column('size', sa.BigInteger(), nullable=True))
+    op.add_column('attachment', sa.Column('source', postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True))
+    op.add_column('attachment', sa.Column('problem', sa.Text(), nullable=True))
     op.create_index('ix_thread_channel', 'thread', ['adapter', 'channel', 'last_asked_at'], unique=False)
 
 
 def downgrade() -> None:
     op.drop_index('ix_thread_channel', table_name='thread')
+    op.drop_column('attachment', 'problem')
+    op.drop_column('attachment', 'source')
+    op.drop_column('attachment', 'size')
+    # What was never fetched has no body.
+    op.execute("UPDATE attachment SET body = '' WHERE body IS NULL")
+    op.alter_column('attachment', 'body', nullable=False)
     op.drop_column('role', 'state')
     op.drop_column('turn', 'sender')
     op.drop_column('delivery', 'doubtful')

@@ -56,6 +56,7 @@ class Chat(ABC):
         self.urls = (database_url, redis_url)
         self.model = ScriptedModel()
         self.ran: list[str] = []
+        self.runtime = NoteRuntime(lambda command, _: self.ran.append(command))
         self.ingresses: list[Ingress] = []
         self._stations: list[Worker | Runner] = []
 
@@ -69,7 +70,7 @@ class Chat(ABC):
         # What happens to the model's answers is of no interest to a provider's rules on speed.
         more = {"delivery": {"backoff": "10ms"}, **whole}
         self.worker = Worker(*self.urls, model=self.model, ports=adapters, **more)
-        self.runner = Runner(*self.urls, runtime=NoteRuntime(lambda command, _: self.ran.append(command)), **more)
+        self.runner = Runner(*self.urls, runtime=self.runtime, **more)
         self._stations += [self.worker, self.runner]
         self.connect()
 
@@ -126,6 +127,10 @@ class Chat(ABC):
         """What the bot said, in the `channel` (threads too) or the `dm`, in order, as people read it."""
 
     @abstractmethod
+    def edits(self, where: str) -> int:
+        """How often the bot changed its first message there."""
+
+    @abstractmethod
     def buttons(self, where: str) -> list[dict[str, str]]:
         """The buttons of the bot's last card, by label."""
 
@@ -144,6 +149,10 @@ class Chat(ABC):
     @abstractmethod
     def files(self, where: str) -> list[tuple[str, bytes]]:
         """Files that the bot sent."""
+
+    @abstractmethod
+    def share(self, text: str, name: str, content: bytes) -> Any:
+        """Ann sends the bot a file, with a text."""
 
     @abstractmethod
     def forged(self) -> int:

@@ -84,6 +84,9 @@ class DiscordChat(Chat):
     def heard(self, where: str) -> list[str]:
         return [read(message) for message in self.of_bot(where) if not message.attachments]
 
+    def edits(self, where: str) -> int:
+        return len([c for c in self.fake.called("PATCH /channels/{id}/messages/{id}") if c.status == 200])
+
     def buttons(self, where: str) -> list[dict[str, str]]:
         return [button for message in self.of_bot(where)[-1:] for button in message.buttons()]
 
@@ -105,6 +108,11 @@ class DiscordChat(Chat):
 
     def files(self, where: str) -> list[tuple[str, bytes]]:
         return [(file.filename, file.content) for message in self.of_bot(where) for file in message.attachments]
+
+    def share(self, text: str, name: str, content: bytes) -> Any:
+        kind = "text/plain" if name.endswith(".txt") else "application/octet-stream"
+        attached = [(name, content, kind)]
+        return self.deliver(self.fake.say(self.direct["ann"], self.people["ann"], text, attachments=attached))
 
     def forged(self) -> int:
         return int(self.fake.ping(self.url(), signature="00" * 64).status)

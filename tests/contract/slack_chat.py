@@ -67,6 +67,9 @@ class SlackChat(Chat):
     def heard(self, where: str) -> list[str]:
         return [read(message) for message in self.of_bot(where) if not message.files]
 
+    def edits(self, where: str) -> int:
+        return len([call for call in self.fake.called("chat.update") if call.status == 200])
+
     def buttons(self, where: str) -> list[dict[str, str]]:
         return [
             {"label": element["text"]["text"], "action": element["action_id"], "value": element["value"]}
@@ -97,6 +100,10 @@ class SlackChat(Chat):
 
     def files(self, where: str) -> list[tuple[str, bytes]]:
         return [(file.name, file.content) for message in self.of_bot(where) for file in message.files]
+
+    def share(self, text: str, name: str, content: bytes) -> Any:
+        ann = self.people["ann"]
+        return self.deliver(self.fake.say(self.direct["ann"], ann, text, files=[self.fake.file(name, content, ann)]))
 
     def forged(self) -> int:
         message = self.fake.say(self.direct["ann"], self.people["ann"], "trust me")

@@ -77,6 +77,9 @@ class TelegramChat(Chat):
     def heard(self, where: str) -> list[str]:
         return [message.text for message in self.of_bot(where) if not message.document]
 
+    def edits(self, where: str) -> int:
+        return len(self.of_bot(where)[0].edits)
+
     def buttons(self, where: str) -> list[dict[str, str]]:
         return [button for message in self.of_bot(where)[-1:] for button in message.buttons()]
 
@@ -99,6 +102,10 @@ class TelegramChat(Chat):
 
     def files(self, where: str) -> list[tuple[str, bytes]]:
         return [(m.document.name, m.document.content) for m in self.of_bot(where) if m.document]
+
+    def share(self, text: str, name: str, content: bytes) -> Any:
+        said = self.fake.say(self.direct["ann"], self.people["ann"], document=(name, content), caption=text)
+        return self.deliver(said)
 
     def forged(self) -> int:
         update = self.fake.say(self.direct["ann"], self.people["ann"], "trust me")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from app.db import Database
+from app.errors import Transient
+from app.ports import Image, UserText
 from tests.contract.chats import Chat
 from tests.contract.discord_chat import DiscordChat
 from tests.contract.slack_chat import SlackChat
@@ -309,3 +312,91 @@ def test_files_go_with_the_reply(chat: Chat) -> None:
     assert [name for name, _ in chat.files("dm")] == ["a.txt"]
     assert chat.files("dm")[0][1]
     assert chat.heard("dm")[-1].startswith("re: ")
+
+
+# --- files of people
+
+
+def test_a_file_that_somebody_sends_is_read_and_put_into_the_sandbox(chat: Chat) -> None:
+    chat.model.script.append([bash("ls")])
+    chat.start()
+    chat.share("look at this", "notes(1).bin", b"\x00\x01 content")
+    chat.until_sent()
+    (news,) = chat.model.prompts[0].new
+    assert isinstance(news, UserText)
+    assert news.text.startswith("look at this\n\nAttached file ")
+    assert "in the sandbox as inbox/" in news.text
+    (box,) = chat.runtime.opened
+    ((name, content),) = box.stored.items()
+    assert name == "inbox/notes_1_.bin"
+    assert content == b"\x00\x01 content"
+
+
+def test_a_short_text_is_shown_to_the_model_at_once(chat: Chat) -> None:
+    chat.start()
+    chat.share("look at this", "a.txt", "grüße".encode())
+    chat.until_sent()
+    (news,) = chat.model.prompts[0].new
+    assert isinstance(news, UserText)
+    assert "grüße" in news.text
+
+
+def test_a_file_that_can_t_be_had_is_told_to_the_model(chat: Chat) -> None:
+    chat.start(attachments={"max_bytes": 5})
+    chat.share("look at this", "a.bin", b"too long")
+    chat.until_sent()
+    (news,) = chat.model.prompts[0].new
+    assert isinstance(news, UserText)
+    assert "can't be read: it is larger than 5 bytes" in news.text
+    assert_settled(chat.worker.db)
+
+
+def test_a_picture_is_shown_to_the_model(chat: Chat) -> None:
+    chat.start()
+    picture = b"\x89PNG\r\n\x1a\n" + b"x" * 100
+    chat.share("what is this?", "a.png", picture)
+    chat.until_sent()
+    (news,) = chat.model.prompts[0].new
+    assert isinstance(news, UserText)
+    assert news.images == [Image("image/png", picture)]
+
+
+# --- drafts
+
+
+def test_the_reply_can_be_read_while_it_is_written(chat: Chat) -> None:
+    chat.model.says = ["It all began", "It all began"]
+    chat.model.script.append("It all began long ago.")
+    chat.start(adapter={"streaming": True, "progress": False})
+    seen: list[list[str]] = []
+    chat.model.on_say = lambda: seen.append(chat.heard("dm"))
+    chat.dm("tell me")
+    chat.until_sent()
+    assert seen[-1] == ["It all began …"]
+    assert chat.heard("dm") == ["It all began long ago."]
+    assert (chat.states("draft"), chat.states()) == (["sent"], ["sent"])
+
+
+def test_a_draft_is_changed_once_a_second_and_the_reply_takes_its_place_however_long_it_is(chat: Chat) -> None:
+    words = [f"word{n}" for n in range(1500)]
+    chat.model.says = [" ".join(words[: n + 1]) for n in range(0, 1500, 100)]
+    chat.model.script.append(" ".join(words))
+    chat.start(adapter={"streaming": True, "progress": False})
+    chat.model.on_say = lambda: time.sleep(0.15)  # as a model takes its time: so that several changes are due
+    chat.dm("tell me")
+    chat.until_sent()
+    assert " ".join(chat.heard("dm")).split() == words
+    assert 2 <= chat.edits("dm") <= 5
+
+
+def test_a_turn_that_another_process_goes_on_with_has_the_draft_of_the_first(chat: Chat) -> None:
+    chat.model.says = ["One moment"]
+    chat.model.script += [Transient("overloaded"), "Here you are."]
+    chat.start(adapter={"streaming": True, "progress": False})
+    chat.dm("tell me")
+    chat.until_sent()
+    assert chat.heard("dm") == ["One moment …"]
+    chat.worker.db.rows("UPDATE turn SET retry_at = now()")
+    chat.worker.db.rows("UPDATE thread SET wake_at = now()")
+    chat.until_sent()
+    assert chat.heard("dm") == ["Here you are."]

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from app.errors import Cancelled
 from app.policy.verdict import ALLOW
-from app.ports import Cancel, Executed, InDoubt, Prompt, ToolResult, ToolSpec, UserText
+from app.ports import Cancel, Drafts, Executed, InDoubt, Prompt, ToolResult, ToolSpec, UserText
 from app.results import Absent, Answer, CallRequest, Place, SendResult, Sent, Settled, Usage, Verdict
 from app.traffic import Limit, Outbound
 
@@ -29,6 +29,10 @@ class ScriptedModel:
     """Answers with its script, step by step, and then by its rule. See `app.ports.Model`."""
 
     name = "scripted"
+    sees = True
+    says: Sequence[str] = ()
+    """What is said of each answer before it is whole."""
+    on_say: Callable[[], object] = staticmethod(lambda: None)
 
     def __init__(self, *script: Step, rule: Step | None = None, context_window: int = 100_000) -> None:
         self.script = list(script)
@@ -43,6 +47,10 @@ class ScriptedModel:
         with self._lock:
             self.prompts.append(prompt)
             self.problems += problems_of(prompt)
+        for draft in self.says if on_text else ():
+            on_text(draft)
+            self.on_say()
+        with self._lock:
             step: Any = self.script.pop(0) if self.script else self.rule
         while callable(step):
             step = step(prompt, cancel)
@@ -182,12 +190,15 @@ class NoteAdapter:
     def __init__(self, *plan: SendResult | Exception | Callable[[Outbound], Any], in_doubt: InDoubt = "resend") -> None:
         self.name = "note"
         self.in_doubt: InDoubt = in_doubt
-        self.streaming = False
+        self.drafts: Drafts = "none"
         self.answers_each = True
         self.settled: list[Settled] = []
         """What `settle` finds out, one after the other; then that nothing has arrived."""
         self.asked: list[Outbound] = []
         self.limited: list[Limit] = []
+        self.has: dict[str, Any] = {}
+        """The files that it can fetch."""
+        self.fetches: list[Mapping[str, Any]] = []
         self.plan = list(plan)
         self.sends: list[Outbound] = []
 
@@ -203,6 +214,17 @@ class NoteAdapter:
 
     def limits(self, delivery: Outbound) -> Sequence[Limit]:
         return self.limited
+
+    def fetch(self, source: Mapping[str, Any], most: int) -> bytes:
+        """What `source` has; an exception is raised."""
+        self.fetches.append(source)
+        found: Any = (
+            self.has[source["id"]].pop(0) if isinstance(self.has[source["id"]], list) else self.has[source["id"]]
+        )
+        if isinstance(found, Exception):
+            raise found
+        content: bytes = found
+        return content
 
     def settle(self, delivery: Outbound) -> Settled:
         self.asked.append(delivery)

@@ -86,6 +86,7 @@ class Worker(Station):
         self.models_named: list[str | None] = []
         self.tools = tools_of(self.db, tools or {}, self.settings.builtin_tools, self.settings.policy)
         known: dict[str, Adapter] = {self.adapter.name: self.adapter, **(ports or {})}
+        limits = RateLimits(redis_url)
         self.outbox = Outbox(
             self.db,
             self.keeper,
@@ -103,6 +104,7 @@ class Worker(Station):
             persona=self.persona,
             publish_draft=lambda *_: None,
             deliver=self.deliver if delivers else lambda _: None,
+            limits=limits,
             admit=self.admit,
             pace=Pace(),
             draining=self.draining,

@@ -26,6 +26,7 @@ from app import (
     inbox,
     leases,
     retention,
+    roles,
     sandbox_lane,
     sweep,
 )
@@ -37,7 +38,7 @@ from app.jobs import deciding as deciding_about
 from app.jsonb import dumps
 from app.services.postgres import EmbeddedPostgres
 from app.states import ApprovalState, OccurrenceOutcome, TurnState
-from app.turns import commit, facts, statements
+from app.turns import commit, drafting, facts, fetching, statements
 from tests.conftest import run, url_of
 from tests.db.guards import libpq
 from tests.db.stations import inbound
@@ -239,6 +240,30 @@ STATEMENTS: dict[str, tuple[str, dict[str, Any]]] = {
         entry.RECENT,
         {"agent": "default", "adapter": "note", "team": "", "channel": "c5", "actor": "eve", "seconds": 300.0},
     ),
+    "store a file": (
+        fetching.STORE,
+        {"thread": THREAD, "token": 1, "file": TURN, "body": b"x", "text": None, "problem": None},
+    ),
+    "pictures of a message": (
+        fetching.IMAGES,
+        {"turns": [TURN], "shown": list(fetching.SHOWN), "most": 8, "most_bytes": 4_000_000},
+    ),
+    "stage a draft": (
+        drafting.STAGE,
+        {
+            "thread": THREAD,
+            "token": 1,
+            "turn": TURN,
+            "adapter": "note",
+            "address": "x",
+            "place": TURN,
+            "delivery": TURN,
+            "body": "{}",
+        },
+    ),
+    "how a draft stands": (drafting.STANDS, {"turn": TURN}),
+    "what a role left": (roles.KEPT, {"name": "discord a 0"}),
+    "keep for a role": (roles.KEEP, {"name": "discord a 0", "token": 1, "state": "{}"}),
     "what a message answers": (
         entry.ANSWERED,
         {"adapter": "note", "address": "x", "answers": "1 2"},

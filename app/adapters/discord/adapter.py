@@ -17,8 +17,8 @@ from app.adapters.discord.parse import Channel, Me, channel_of, interaction_of, 
 from app.adapters.formatting import DISCORD_MOST, discord_markdown, split
 from app.clock import now
 from app.config.adapters import DiscordAdapter as Settings
-from app.errors import Unavailable
-from app.ports import InDoubt
+from app.errors import Permanent, Transient, Unavailable
+from app.ports import Drafts, InDoubt
 from app.results import Absent, Ambiguous, Place, SendResult, Sent, Settled
 from app.traffic import EVERYWHERE, Happening, Limit, Outbound
 
@@ -48,7 +48,7 @@ class DiscordAdapter:
     def __init__(self, settings: Settings) -> None:
         self.name = settings.name
         self.settings = settings
-        self.streaming = settings.streaming
+        self.drafts: Drafts = "edited" if settings.streaming else "none"
         self.api = Api(settings)
         self._me: Me | None = None
         self._channels: dict[str, Channel] = {}
@@ -103,6 +103,15 @@ class DiscordAdapter:
         if delivery.kind.startswith("progress"):
             return [REACTIONS]
         return [MESSAGES, Limit(delivery.address, count=10, seconds=11.0)]
+
+    def fetch(self, source: Mapping[str, Any], most: int) -> bytes:
+        """https://discord.com/developers/docs/reference#signed-attachment-cdn-urls: for a day, by its address alone."""
+        try:
+            return self.api.download(str(source["url"]), most)
+        except Refusal as error:
+            raise Permanent(f"Discord does not give it: {error}") from error
+        except httpx.HTTPError as error:
+            raise Transient(f"the connection to Discord broke: {type(error).__name__}") from error
 
     def settle(self, delivery: Outbound) -> Settled:
         """While the nonce holds, Discord itself sees that nothing is there twice."""
@@ -189,4 +198,6 @@ def texts_of(delivery: Outbound) -> list[str]:
     text = str(delivery.body.get("text", ""))
     if "approval" in delivery.body:
         return [text]
-    return split(text, lambda piece: len(discord_markdown(piece)) <= DISCORD_MOST) or [text]
+    pieces = split(text, lambda piece: len(discord_markdown(piece)) <= DISCORD_MOST) or [text]
+    # A draft is one message; what does not fit into it is read with the reply.
+    return pieces[:1] if delivery.kind == "draft" else pieces

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from app.ports import InDoubt
+from app.errors import Permanent
+from app.ports import Drafts, InDoubt
 from app.results import Absent, Place, Sent
 from app.traffic import Limit, Outbound
 
@@ -14,7 +15,7 @@ class LocalAdapter:
     """See `app.ports.Adapter`. Nothing leaves the database, so nothing can fail."""
 
     in_doubt: InDoubt = "resend"
-    streaming = True
+    drafts: Drafts = "shown"
     answers_each = True
 
     def __init__(self, name: str) -> None:
@@ -33,6 +34,9 @@ class LocalAdapter:
 
     def limits(self, delivery: Outbound) -> tuple[Limit, ...]:  # noqa: ARG002
         return ()
+
+    def fetch(self, source: Mapping[str, Any], most: int) -> bytes:  # noqa: ARG002
+        raise Permanent("its adapter keeps no files")
 
     def settle(self, delivery: Outbound) -> Absent:  # noqa: ARG002
         return Absent()

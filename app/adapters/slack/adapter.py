@@ -15,11 +15,11 @@ from app.adapters.formatting import SLACK_MOST, plain, slack_mrkdwn, split
 from app.adapters.slack import blocks
 from app.adapters.slack.account import Account
 from app.adapters.slack.answers import refusal
-from app.adapters.slack.files import upload
+from app.adapters.slack.files import download, upload
 from app.adapters.slack.history import find_file, find_message
 from app.adapters.slack.parse import happening_of
 from app.config.adapters import SlackAdapter as Settings
-from app.ports import InDoubt
+from app.ports import Drafts, InDoubt
 from app.results import Absent, Ambiguous, Failed, Place, Retry, SendResult, Sent, Settled
 from app.traffic import EVERYWHERE, Happening, Limit, Outbound
 
@@ -49,7 +49,7 @@ class SlackAdapter:
     def __init__(self, settings: Settings) -> None:
         self.name = settings.name
         self.settings = settings
-        self.streaming = settings.streaming
+        self.drafts: Drafts = "edited" if settings.streaming else "none"
         # Its own retries send again what may have arrived.
         self.client = WebClient(settings.bot_token.get_secret_value(), settings.api_url, timeout=10, retry_handlers=[])
         self._salt = settings.bot_token.get_secret_value().encode()
@@ -98,6 +98,9 @@ class SlackAdapter:
             return self._send(delivery)
         except (SlackClientError, OSError, ValueError) as error:
             return refusal(error, self.limits(delivery)[-1].key)
+
+    def fetch(self, source: Mapping[str, Any], most: int) -> bytes:
+        return download(str(source["url"]), self.settings, most)
 
     def settle(self, delivery: Outbound) -> Settled:
         """Edits and reactions can be done twice; messages carry the id of their delivery, and files their name."""
@@ -201,7 +204,9 @@ def texts_of(delivery: Outbound) -> list[str]:
     text = str(delivery.body.get("text", ""))
     if "approval" in delivery.body or delivery.kind.startswith("progress"):
         return [text]
-    return split(text, lambda piece: len(slack_mrkdwn(piece)) <= SLACK_MOST) or [text]
+    pieces = split(text, lambda piece: len(slack_mrkdwn(piece)) <= SLACK_MOST) or [text]
+    # A draft is one message; what does not fit into it is read with the reply.
+    return pieces[:1] if delivery.kind == "draft" else pieces
 
 
 def sent(reference: str, delivery: Outbound, pieces: Sequence[str]) -> Sent:

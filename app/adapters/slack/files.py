@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
+import httpx2 as httpx
 from slack_sdk import WebClient
+
+from app.config.adapters import SlackAdapter as Settings
+from app.errors import Permanent, Transient
 
 
 def upload(client: WebClient, channel: str, thread: str | None, file: Mapping[str, str]) -> str:
@@ -16,3 +21,35 @@ def upload(client: WebClient, channel: str, thread: str | None, file: Mapping[st
     content, name = base64.b64decode(file["data"]), file["name"]
     answer = client.files_upload_v2(channel=channel, thread_ts=thread, content=content, filename=name, title=name)
     return str(answer["files"][0]["id"])
+
+
+def download(url: str, settings: Settings, most: int) -> bytes:
+    """A file that somebody shared. Raises Transient and Permanent.
+
+    https://docs.slack.dev/reference/objects/file-object: with the bot's token, and from Slack alone: it is told to
+    nobody else, whatever a message says.
+    """
+    if not is_slack_s(url, settings.api_url):
+        raise Permanent("its address is not Slack's")
+    headers = {"Authorization": f"Bearer {settings.bot_token.get_secret_value()}"}
+    content = b""
+    try:
+        with httpx.stream("GET", url, headers=headers, timeout=60.0, follow_redirects=False, trust_env=False) as answer:
+            if not answer.is_success or answer.headers.get("Content-Type", "").startswith("text/html"):
+                # Without the right, Slack shows its page for logging in.
+                raise Permanent("Slack does not give it: the app needs the scope files:read, and to be in the channel")
+            for piece in answer.iter_bytes():
+                content += piece
+                if len(content) > most:
+                    raise Permanent(f"it is larger than {most} bytes")
+    except httpx.HTTPError as error:
+        raise Transient(f"the connection to Slack broke: {type(error).__name__}") from error
+    return content
+
+
+def is_slack_s(url: str, api_url: str) -> bool:
+    file, api = urlsplit(url), urlsplit(api_url)
+    host = (file.hostname or "").lower()
+    if (file.scheme, file.netloc) == (api.scheme, api.netloc):
+        return True
+    return file.scheme == "https" and (host in ("slack.com", "files.slack.com") or host.endswith(".slack.com"))

@@ -14,8 +14,8 @@ from app.adapters.formatting import TELEGRAM_MOST, plain, split, telegram_html, 
 from app.adapters.telegram.api import Api, Refusal, refusal
 from app.adapters.telegram.parse import Me, happening_of
 from app.config.adapters import TelegramAdapter as Settings
-from app.errors import Unavailable
-from app.ports import InDoubt
+from app.errors import Permanent, Transient, Unavailable
+from app.ports import Drafts, InDoubt
 from app.results import Absent, Ambiguous, Place, SendResult, Sent, Settled
 from app.traffic import EVERYWHERE, Happening, Limit, Outbound
 
@@ -45,7 +45,7 @@ class TelegramAdapter:
     def __init__(self, settings: Settings) -> None:
         self.name = settings.name
         self.settings = settings
-        self.streaming = settings.streaming
+        self.drafts: Drafts = "edited" if settings.streaming else "none"
         self.api = Api(settings)
         self._me: Me | None = None
         self._lock = threading.Lock()
@@ -97,6 +97,16 @@ class TelegramAdapter:
         chat = delivery.address.partition(SEPARATOR)[0]
         group = [Limit(f"group {chat}", count=15, seconds=60.0, burst=5)] if chat.startswith("-") else []
         return [MESSAGES, *group, Limit(chat, count=1, seconds=1.0, burst=1)]
+
+    def fetch(self, source: Mapping[str, Any], most: int) -> bytes:
+        """https://core.telegram.org/bots/api#getfile: of 20 MB at most, whatever is allowed here."""
+        try:
+            file = self.api.call("getFile", {"file_id": source["id"]})
+            return self.api.download(str(file["file_path"]), most)
+        except Refusal as error:
+            raise Permanent(f"Telegram does not give it: {error.description}") from error
+        except httpx.HTTPError as error:
+            raise Transient(f"the connection to Telegram broke: {type(error).__name__}") from error
 
     def settle(self, delivery: Outbound) -> Settled:
         """Edits and reactions can be done twice."""
@@ -195,4 +205,6 @@ def texts_of(delivery: Outbound) -> list[str]:
     text = str(delivery.body.get("text", ""))
     if "approval" in delivery.body:
         return [text if utf16_length(text) <= TELEGRAM_MOST else f"{text[: TELEGRAM_MOST // 2]}…"]
-    return split(text, lambda piece: telegram_length(telegram_html(piece)) <= TELEGRAM_MOST) or [text]
+    pieces = split(text, lambda piece: telegram_length(telegram_html(piece)) <= TELEGRAM_MOST) or [text]
+    # A draft is one message; what does not fit into it is read with the reply.
+    return pieces[:1] if delivery.kind == "draft" else pieces

@@ -15,8 +15,8 @@ import structlog
 
 from app.adapters.webhook.reply_rules import check_reply_url
 from app.config.adapters import WebhookAdapter as Settings
-from app.errors import Refused
-from app.ports import InDoubt
+from app.errors import Permanent, Refused
+from app.ports import Drafts, InDoubt
 from app.results import Absent, Ambiguous, Failed, Retry, SendResult, Sent
 from app.traffic import Limit, Outbound
 
@@ -34,7 +34,7 @@ class WebhookAdapter:
 
     # The receiver dedupes by X-Heyfleet-Delivery, so a doubtful callback is sent again.
     in_doubt: InDoubt = "resend"
-    streaming = False
+    drafts: Drafts = "none"
     answers_each = True
 
     def __init__(self, settings: Settings, secrets: Sequence[str]) -> None:
@@ -56,6 +56,9 @@ class WebhookAdapter:
 
     def limits(self, delivery: Outbound) -> tuple[Limit, ...]:  # noqa: ARG002
         return ()
+
+    def fetch(self, source: Mapping[str, Any], most: int) -> bytes:  # noqa: ARG002
+        raise Permanent("its adapter keeps no files")
 
     def settle(self, delivery: Outbound) -> Absent:  # noqa: ARG002
         return Absent()

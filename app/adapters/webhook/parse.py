@@ -16,15 +16,12 @@ from pydantic.alias_generators import to_camel
 
 from app.config.units import positive, seconds
 from app.errors import Refused
-from app.traffic import Inbound
+from app.traffic import Inbound, safe_name, short_text
 
 THREAD_PREFIX = "whth_"
 LONGEST_WAIT_MS = 30_000
-UNSAFE_IN_NAME = re.compile(r"[^A-Za-z0-9._ -]")
 UNSAFE_IN_KEY = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 """Postgres stores no NUL and no half a surrogate pair, and no key of ours has any control character."""
-INLINE_TEXT_BYTES = 16_000
-"""Of a text file, shown to the model as it is."""
 
 
 def is_a_name(value: str) -> str:
@@ -49,7 +46,7 @@ class Attachment(BaseModel):
     @classmethod
     def safe(cls, name: str) -> str:
         """The last part of the name, with what a file system or a shell could trip over replaced."""
-        last = UNSAFE_IN_NAME.sub("_", name.replace("\\", "/").rsplit("/", 1)[-1]).lstrip(".")
+        last = safe_name(name)
         if not last:
             raise ValueError("must be a file's name")
         return last
@@ -175,10 +172,5 @@ def inbound_of(body: Body, *, agent: str, adapter: str, run: UUID, path_thread: 
 
 def file_of(attachment: Attachment) -> Mapping[str, Any]:
     file = {"name": attachment.name, "media_type": attachment.media_type, "data": attachment.data}
-    content = base64.b64decode(attachment.data)
-    if not attachment.media_type.startswith("text/") or len(content) > INLINE_TEXT_BYTES:
-        return file
-    try:
-        return {**file, "text": content.decode()}
-    except UnicodeDecodeError:
-        return file
+    text = short_text(attachment.media_type, base64.b64decode(attachment.data))
+    return file if text is None else {**file, "text": text}

@@ -14,7 +14,7 @@ from app.config.adapters import Permissions
 from app.config.messages import Messages
 from app.errors import Transient
 from app.policy.verdict import ALLOW
-from app.ports import InDoubt, ToolSpec
+from app.ports import Drafts, InDoubt, ToolSpec
 from app.results import Absent, Answer, CallRequest, Failed, Sent, Usage, Verdict
 from app.states import CallState, TurnState
 from app.tools.builtin import TOOLS
@@ -35,7 +35,7 @@ class Addressed:
 
     name = "addressed"
     in_doubt: InDoubt = "resend"
-    streaming = False
+    drafts: Drafts = "none"
     answers_each = True
 
     def address(self, reply: Mapping[str, Any], thread_key: str) -> str | None:
@@ -46,6 +46,9 @@ class Addressed:
 
     def limits(self, delivery: Any) -> tuple[Limit, ...]:
         return ()
+
+    def fetch(self, source: Mapping[str, Any], most: int) -> bytes:
+        return b""
 
     def settle(self, delivery: Any) -> Absent:
         return Absent()

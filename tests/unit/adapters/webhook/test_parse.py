@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.adapters.webhook.parse import INLINE_TEXT_BYTES, THREAD_PREFIX, inbound_of, parse_body
+from app.adapters.webhook.parse import THREAD_PREFIX, inbound_of, parse_body
 from app.errors import Refused
-from app.traffic import Inbound
+from app.traffic import INLINE_TEXT_BYTES, Inbound
 
 RUN = uuid4()
 
