@@ -108,6 +108,11 @@ class Fleet:
         (self.folder / "heyfleet.yaml").write_text(yaml.safe_dump(whole))
         self.db = Database(self.database_url, name="test", pool_size=4)
 
+    def configure(self, **more: Any) -> None:
+        """Change heyfleet.yaml; what runs already may not see it."""
+        path = self.folder / "heyfleet.yaml"
+        path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **more}))
+
     # --- processes
 
     @property

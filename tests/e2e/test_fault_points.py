@@ -18,6 +18,7 @@ from tests.e2e.commit_proxy import CommitProxy, Plan
 from tests.e2e.due_times import TURNS, TWICE, local_job
 from tests.e2e.fleet import SECRET, Fleet, Process, wait_until
 from tests.fakes.receiver import Receiver, receiving
+from tests.fakes.slack import Channel, FakeSlack, Person, serving_slack
 
 QUICK = {"lease": {"ttl": "2s", "renew": "500ms", "sweep": "200ms"}, "runtime": {"name": "host", "workspace": "./ws"}}
 
@@ -130,6 +131,21 @@ class Rig:
         assert self.fleet.sql(TWICE) == []
         assert self.fleet.sql(TURNS) == []
 
+    def one_chat(self, number: str, slack: FakeSlack, channel: Channel, ann: Person) -> None:
+        """A message in Slack: its reply is there once, whoever died between sending it and writing that down."""
+        (envelope,) = slack.events_of(slack.say(channel, ann, f"say: answer {number}"))
+        url = f"http://127.0.0.1:{self.fleet.of('web')[0].port}/slack/team-chat/events"
+        assert slack.deliver(url, envelope)[-1].status == 200
+        ended = "SELECT count(*) FROM delivery WHERE state NOT IN ('sent', 'failed', 'ambiguous')"
+
+        def replies() -> int:
+            said = [m.text for m in slack.messages(channel) if m.user == slack.bot_user]
+            return said.count(f"answer {number}")
+
+        wait_until(lambda: replies() >= 1 and self.fleet.sql(ended) == [(0,)], 40, self.fleet.logs)
+        assert replies() == 1
+        assert self.fleet.sql("SELECT DISTINCT state FROM delivery") == [("sent",)]
+
     def answered(self, approval: str, decision: str) -> bool:
         # Those first that may be killed meanwhile.
         for web in reversed(self.fleet.of("web")):
@@ -187,6 +203,21 @@ def test_killed_at_every_commit_from_a_question_to_its_turn_s_end(
         rig.fleet.start(other)
     commits = rig.sweep(kind, after, lambda name: rig.one_question(name, sender, decision))
     assert commits > (7 if kind == "worker" else 5)
+
+
+@pytest.mark.timeout(280)
+def test_killed_at_every_commit_of_a_turn_in_slack(rig: Rig) -> None:
+    """R5: before a commit is after a send that nobody has written down."""
+    with serving_slack() as slack:
+        slack.lenient = True
+        ann = slack.person("ann")
+        channel = slack.channel("", kind="im", members=[ann])
+        tokens = {"bot_token": slack.bot_token, "signing_secret": slack.signing_secret, "api_url": slack.base_url}
+        rig.fleet.configure(adapters=[{"kind": "slack", "name": "team-chat", **tokens}], delivery={"backoff": "100ms"})
+        rig.fleet.up(web=1)
+        # The reaction, the turn's end, the reply and what takes the reaction away; accepting is the web's.
+        assert rig.sweep("worker", False, lambda number: rig.one_chat(number, slack, channel, ann)) > 4
+        assert len({m.text for m in slack.messages(channel)}) > 4
 
 
 FIRED = {"jobs": [local_job("ops", "1h"), local_job("threads", "1h", scope={"local": {"channels": ["beat"]}})]}
