@@ -26,8 +26,11 @@ log = structlog.get_logger()
 
 UNKNOWN_KIND = "application/octet-stream"
 
+# Orders begin no conversation, nor does what a job says to a channel.
 GOES_ON = """
-    SELECT 1 FROM thread WHERE agent = :agent AND adapter = :adapter AND team = :team AND key = :key"""
+    SELECT 1 FROM thread
+    WHERE agent = :agent AND adapter = :adapter AND team = '' AND key = :key AND EXISTS (
+        SELECT 1 FROM turn WHERE thread_id = thread.id AND command IS NULL AND job IS NULL)"""
 
 # The conversation in which the bot said something, of what it said last in this channel.
 ANSWERED = """
@@ -44,8 +47,8 @@ RECENT = """
         SELECT actor, created_at FROM turn
         WHERE thread_id = thread.id AND job IS NULL AND command IS NULL ORDER BY seq DESC LIMIT 1
     ) AS latest ON latest.actor = :actor AND latest.created_at > now() - make_interval(secs => :seconds)
-    WHERE adapter = :adapter AND channel = :channel AND agent = :agent AND team = :team
-        AND last_asked_at > now() - make_interval(secs => :seconds)
+    WHERE adapter = :adapter AND channel = :channel AND agent = :agent AND team = ''
+        AND starts_with(key, :prefix) AND last_asked_at > now() - make_interval(secs => :seconds)
     ORDER BY latest.created_at DESC LIMIT 1"""
 
 
@@ -94,15 +97,16 @@ def listen(desk: Desk, adapter: Chat, said: Said) -> Entered:
 
 def placed(desk: Desk, adapter: Chat, said: Said) -> tuple[Said, bool]:
     """The message in its conversation, and whether that has begun before."""
-    names = {"agent": adapter.agent, "adapter": adapter.name, "team": said.team}
+    names = {"agent": adapter.agent, "adapter": adapter.name}
     if said.answers:
-        address = desk.adapters[adapter.name].address(said.reply, said.key)
-        row = desk.db.one(ANSWERED, adapter=adapter.name, address=address, answers=said.answers)
+        row = desk.db.one(ANSWERED, adapter=adapter.name, address=said.answered_at, answers=said.answers)
         if row is not None:
             return replace(said, key=row.key), True
     if said.flat:
         seconds = adapter.response.continue_recent
-        recent = {**names, "channel": said.channel, "actor": storable(said.sender.id), "seconds": seconds}
+        # Not those in threads below the channel.
+        where = {"channel": said.channel, "prefix": f"{said.key.rpartition(' m')[0]} m"}
+        recent = {**names, **where, "actor": storable(said.sender.id), "seconds": seconds}
         row = desk.db.one(RECENT, recent) if seconds else None
         return (replace(said, key=row.key), True) if row else (said, False)
     # Who mentions the bot, or writes to it alone, is meant in any case.
@@ -146,7 +150,6 @@ def inbound_of(adapter: Chat, what: Said | Ordered, **more: Any) -> Inbound:
     return Inbound(
         agent=adapter.agent,
         adapter=adapter.name,
-        team=what.team,
         key=what.key,
         channel=what.channel,
         actor=what.sender.id,
@@ -185,7 +188,7 @@ def obey(desk: Desk, adapter: Chat, what: Said | Ordered, command: Command) -> E
 
 
 def place_of(what: Happening) -> tuple[str, str]:
-    return what.team, what.channel
+    return "", what.channel
 
 
 def press(desk: Desk, adapter: Chat, pressed: Pressed) -> Entered:

@@ -88,16 +88,16 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One message of a chat, as an adapter understood it."""
+    """One message of a chat, as an adapter understood it. Its ids are those of one workspace: a bot's token is for one,
+    or the provider's ids are the same everywhere."""
 
     sender: Sender
-    team: str
     channel: str
     text: str
     """Without the mention of the bot that it begins with."""
     event_key: str
     key: str
-    """Of the conversation that it is part of, or begins."""
+    """Of the conversation that it is part of, or begins; in a flat channel ends with ` m` and the message's id."""
     reply: Mapping[str, Any]
     dm: bool = False
     meant: bool = False
@@ -108,6 +108,8 @@ class Said:
     """Its channel has no threads for conversations: the same person's messages follow one another."""
     answers: str = ""
     """What the other side calls the bot's message that it answers."""
+    answered_at: str = ""
+    """The address at which that was said."""
     files: Sequence[Mapping[str, Any]] = ()
     """Each `{name, media_type, size, source}`; `source` is what the adapter fetches it by."""
 
@@ -117,7 +119,6 @@ class Ordered:
     """A command given by a provider's own means (a slash command, a menu): only its giver is told what came of it."""
 
     sender: Sender
-    team: str
     channel: str
     text: str
     event_key: str
@@ -132,7 +133,6 @@ class Pressed:
     """A button of an approval's card."""
 
     sender: Sender
-    team: str
     channel: str
     approval: str
     """Its code."""

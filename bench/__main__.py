@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 
 from bench import alone, throughput
+from bench.acks import acks
 from bench.calls import p5
 from bench.cancelling import cancelling
 from bench.idle import p8
@@ -26,7 +27,14 @@ STOPPED = 130
 """What a shell says of a program that Ctrl-C ended."""
 TOGETHER = ("p1", "p2", "p3")
 """Measured on one fleet: they share what its capacity is."""
-APART: dict[str, Callable[[Rig], list[Figure]]] = {"p4": p4, "p5": p5, "p6": p6, "p8": p8, "cancel": cancelling}
+APART: dict[str, Callable[[Rig], list[Figure]]] = {
+    "p4": p4,
+    "p5": p5,
+    "p6": p6,
+    "p8": p8,
+    "cancel": cancelling,
+    "acks": acks,
+}
 
 
 def main() -> int:
@@ -63,7 +71,7 @@ def everything(report: Report, only: set[str], options: argparse.Namespace) -> N
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--only", help="which, with commas between: p1,p2,p3,p4,p5,p6,p8,cancel")
+    parser.add_argument("--only", help="which, with commas between: p1,p2,p3,p4,p5,p6,p8,cancel,acks")
     parser.add_argument("--workers", type=int, default=2, help="worker processes")
     parser.add_argument("--quick", action="store_true", help="smaller loads: to see that it works, not to compare")
     return parser.parse_args()

@@ -86,6 +86,9 @@ def measure(app: Flask, requests: Requests) -> None:
 
 
 def refused(error: Refused) -> tuple[Response, int, dict[str, str]]:
+    if error.status == 401:
+        # A provider does not show its users why; whoever sets it up looks here.
+        log.warning("refused", path=request.path, why=error.message)
     headers = {"Retry-After": f"{error.retry_after:g}"} if error.retry_after else {}
     return problem(error.message), error.status, headers
 

@@ -67,7 +67,12 @@ CLAIM = f"""
     RETURNING job_run.id, job_run.due_at, job_run.target, job_run.adapter, job_run.place,
         job_run.thread_id, job.agent, job.name, job.kind, job.prompt, job.model"""
 
-THREADS = "SELECT id, adapter, team, key, channel FROM thread WHERE id = ANY(:ids)"
+# Where what was said last was answered; not to that very message.
+THREADS = """
+    SELECT id, adapter, team, key, channel,
+        (SELECT reply - 'message' - 'answers' FROM turn
+            WHERE thread_id = thread.id AND reply <> '{}' ORDER BY seq DESC LIMIT 1) AS reply
+    FROM thread WHERE id = ANY(:ids)"""
 
 FAIL = f"""
     WITH failed AS (
@@ -154,7 +159,9 @@ def start(at: Admission, run: Row[Any], thread: Row[Any] | None) -> bool:
 
 def place_of(adapter: Adapter, run: Row[Any], thread: Row[Any] | None) -> Place | None:
     if thread is not None:
-        return Place(thread.key, thread.channel, thread.team)
+        # An adapter that only answers is not spoken to first in a thread either.
+        speaks = adapter.place("channel", thread.channel) is not None
+        return Place(thread.key, thread.channel, thread.team, (thread.reply or {}) if speaks else {})
     return adapter.place(run.place["kind"], run.place["name"])
 
 

@@ -234,11 +234,11 @@ STATEMENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "stored before": (inbox.STORED, {"turn_id": TURN}),
     "a conversation goes on": (
         entry.GOES_ON,
-        {"agent": "default", "adapter": "note", "team": "", "key": "t500"},
+        {"agent": "default", "adapter": "note", "key": "t500"},
     ),
     "a recent conversation": (
         entry.RECENT,
-        {"agent": "default", "adapter": "note", "team": "", "channel": "c5", "actor": "eve", "seconds": 300.0},
+        {"agent": "default", "adapter": "note", "channel": "c5", "actor": "eve", "seconds": 300.0, "prefix": "c5 m"},
     ),
     "store a file": (
         fetching.STORE,

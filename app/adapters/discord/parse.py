@@ -80,7 +80,6 @@ def said_of(message: Mapping[str, Any], place: Channel, settings: Settings, me: 
     flat = not dm and not place.thread
     return Said(
         sender=Sender(str(author["id"]), roles_of(message), bool(author.get("bot") or message.get("webhook_id"))),
-        team=str(message.get("guild_id") or ""),
         channel=place.root,
         text=re.sub(rf"^\s*<@!?{me.user}>[\s:,]*", "", text).strip(),
         event_key=f"message {message['id']}",
@@ -91,6 +90,7 @@ def said_of(message: Mapping[str, Any], place: Channel, settings: Settings, me: 
         in_thread=place.thread,
         flat=flat,
         answers=f"{place.id} {answered['id']}" if to_us else "",
+        answered_at=place.id,
         files=files,
     )
 
@@ -119,17 +119,16 @@ def interaction_of(interaction: Mapping[str, Any], place: Channel) -> Happening 
     """A command or a button of ours. https://discord.com/developers/docs/interactions/receiving-and-responding"""
     user = interaction.get("user") or (interaction.get("member") or {}).get("user") or {}
     sender = Sender(str(user.get("id") or ""), roles_of(interaction), bool(user.get("bot")))
-    team, dm = str(interaction.get("guild_id") or ""), "guild_id" not in interaction
+    dm = "guild_id" not in interaction
     data = interaction.get("data") or {}
     match interaction.get("type"), str(data.get("custom_id") or "").split(":"):
         case (3, ["heyfleet", letter, code]) if letter in BUTTONS:
             decision, bypass = BUTTONS[letter]
-            return Pressed(sender, team, place.root, code, decision, bypass, dm)
+            return Pressed(sender, place.root, code, decision, bypass, dm)
         case (2, _):
             options = {str(option.get("name")): option.get("value") for option in data.get("options") or ()}
             return Ordered(
                 sender=sender,
-                team=team,
                 channel=place.root,
                 text=str(options.get("command") or "").strip(),
                 event_key=f"interaction {interaction['id']}",

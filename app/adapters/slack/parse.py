@@ -43,33 +43,27 @@ def event_of(payload: Mapping[str, Any], settings: Settings, me: Me) -> Said | N
     sender = event.get("user") or event.get("bot_id")
     if not sender or me.user in (event.get("user"), sender) or (me.bot and event.get("bot_id") == me.bot):
         return None
-    text, team, channel = str(event.get("text") or ""), team_of(payload), str(event["channel"])
+    text, channel = str(event.get("text") or ""), str(event["channel"])
     dm = event.get("channel_type") == "im" or channel.startswith("D")
     root, ts = event.get("thread_ts"), str(event["ts"])
-    flat = settings.response.placement == "channel" and not dm
+    flat = settings.response.placement == "channel" and not dm and root is None
+    to_us = root is not None and event.get("parent_user_id") == me.user
     return Said(
         sender=Sender(str(sender), bot="bot_id" in event),
-        team=team,
         channel=channel,
         text=plain(text, me),
         # Not client_msg_id, which an app_mention need not have: both events of one post have the same time stamp.
-        event_key=f"{team} {channel} {ts}",
+        event_key=f"message {channel} {ts}",
         key=key_of(channel, root, ts, settings, dm=dm),
         reply={"channel": channel, "thread": thread_of(root, ts, settings, dm=dm), "message": ts},
         dm=dm,
         meant=f"<@{me.user}>" in text or f"<@{me.user}|" in text,
         in_thread=root is not None,
-        flat=flat and root is None,
+        flat=flat,
+        answers=f"{channel} {root}" if to_us else "",
+        answered_at=channel,
         files=[file_of(file) for file in event.get("files") or () if file.get("url_private")],
     )
-
-
-def team_of(payload: Mapping[str, Any]) -> str:
-    """The workspace that the app is installed in; of a shared channel not the other one, where the sender is."""
-    for authorization in payload.get("authorizations") or ():
-        if authorization.get("team_id"):
-            return str(authorization["team_id"])
-    return str(payload.get("team_id") or "")
 
 
 def key_of(channel: str, root: str | None, ts: str, settings: Settings, *, dm: bool) -> str:
@@ -78,7 +72,7 @@ def key_of(channel: str, root: str | None, ts: str, settings: Settings, *, dm: b
         return f"{channel} {root}"
     if dm and settings.response.placement != "thread":
         return channel
-    return f"{channel} {ts}"
+    return f"{channel} m{ts}" if settings.response.placement == "channel" else f"{channel} {ts}"
 
 
 def thread_of(root: str | None, ts: str, settings: Settings, *, dm: bool) -> str | None:
@@ -126,7 +120,6 @@ def order_of(form: Mapping[str, str], salt: bytes) -> Ordered:
     digest = hmac.new(salt, "\0".join(parts).encode(), hashlib.sha256).hexdigest()
     return Ordered(
         sender=Sender(user),
-        team=team,
         channel=channel,
         text=html.unescape(form.get("text", "")).strip(),
         event_key=f"order {digest}",
@@ -147,7 +140,6 @@ def pressed_of(payload: Mapping[str, Any]) -> Pressed | None:
             decision, bypass = DECISIONS[action["action_id"]]
             return Pressed(
                 sender=Sender(str(payload["user"]["id"])),
-                team=str((payload.get("team") or {}).get("id") or ""),
                 channel=channel,
                 approval=str(action.get("value") or ""),
                 decision=decision,

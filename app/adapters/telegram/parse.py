@@ -69,7 +69,6 @@ def said_of(update: Mapping[str, Any], message: Mapping[str, Any], settings: Set
     said, meant = directed(text, message, settings, me)
     return Said(
         sender=Sender(str(sender["id"]), bot=bool(sender.get("is_bot"))),
-        team="",
         channel=str(chat["id"]),
         text=said,
         event_key=f"update {update['update_id']}",
@@ -80,6 +79,7 @@ def said_of(update: Mapping[str, Any], message: Mapping[str, Any], settings: Set
         in_thread=topic is not None,
         flat=not dm and topic is None,
         answers=f"{chat['id']} {answered['message_id']}" if to_us else "",
+        answered_at=f"{chat['id']} {topic}" if topic is not None else str(chat["id"]),
         files=files,
     )
 
@@ -144,7 +144,6 @@ def pressed_of(query: Mapping[str, Any]) -> Pressed | None:
     decision, bypass = BUTTONS[letter]
     return Pressed(
         sender=Sender(str(query["from"]["id"]), bot=bool(query["from"].get("is_bot"))),
-        team="",
         channel=str(chat["id"]),
         approval=code,
         decision=decision,
