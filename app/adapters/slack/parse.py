@@ -23,6 +23,8 @@ DECISIONS: Mapping[str, tuple[Literal["approve", "deny"], bool]] = {
 SAID = {None, "file_share", "thread_broadcast", "bot_message", "me_message"}
 """Subtypes of `message` that somebody said; the others tell of edits, joins and the like.
 https://docs.slack.dev/reference/events/message"""
+IN_THE_CHANNEL = ("channel", "same")
+"""Placements with which what is said in a channel is answered there, and not in a thread."""
 LINK = re.compile(r"<([^<>|]+)(?:\|([^<>]*))?>")
 
 
@@ -46,7 +48,7 @@ def event_of(payload: Mapping[str, Any], settings: Settings, me: Me) -> Said | N
     text, channel = str(event.get("text") or ""), str(event["channel"])
     dm = event.get("channel_type") == "im" or channel.startswith("D")
     root, ts = event.get("thread_ts"), str(event["ts"])
-    flat = settings.response.placement == "channel" and not dm and root is None
+    flat = settings.response.placement in IN_THE_CHANNEL and not dm and root is None
     to_us = root is not None and event.get("parent_user_id") == me.user
     return Said(
         sender=Sender(str(sender), bot="bot_id" in event),
@@ -72,7 +74,7 @@ def key_of(channel: str, root: str | None, ts: str, settings: Settings, *, dm: b
         return f"{channel} {root}"
     if dm and settings.response.placement != "thread":
         return channel
-    return f"{channel} m{ts}" if settings.response.placement == "channel" else f"{channel} {ts}"
+    return f"{channel} m{ts}" if settings.response.placement in IN_THE_CHANNEL else f"{channel} {ts}"
 
 
 def thread_of(root: str | None, ts: str, settings: Settings, *, dm: bool) -> str | None:
