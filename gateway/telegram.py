@@ -11,6 +11,7 @@ import structlog
 
 from app.adapters.telegram import TelegramAdapter
 from app.adapters.telegram.api import Refusal
+from app.adapters.telegram.menu import set_menu
 from app.adapters.telegram.parse import UPDATES
 from app.bootstrap import Core, desk_of
 from app.entry import enter
@@ -25,6 +26,7 @@ LONGEST_POLL = 5
 MARGIN = 0.2
 """The share of the lease's time that is left when a poll ends: whoever takes over must not meet it."""
 AGAIN_AFTER = 2.0
+MENU_SECONDS = 2.0
 
 
 class TelegramPoller:
@@ -35,6 +37,8 @@ class TelegramPoller:
         self.core = core
         self.adapter = adapter
         self._next: int | None = None
+        self._menu_is_set = False
+        self._led_under: Lease | None = None
         self._ttl = keeper.ttl
         self._holder = RoleHolder(core.db, keeper, f"telegram {adapter.name}", self.poll)
 
@@ -46,6 +50,9 @@ class TelegramPoller:
 
     def poll(self, lease: Lease) -> None:
         """Ask once, and take in what came. Raises Transient."""
+        if lease is not self._led_under:
+            self._led_under = lease
+            self.show_menu()
         margin = self._ttl * MARGIN
         seconds = min(LONGEST_POLL, int(lease.deadline - time.monotonic() - margin))
         if seconds < 1:
@@ -63,6 +70,18 @@ class TelegramPoller:
                 return
             # Confirmed with the next question, once it is committed.
             self._next = int(update["update_id"]) + 1
+
+    def show_menu(self) -> None:
+        """Once for each process; where it fails, again when this one next begins to lead."""
+        if self._menu_is_set:
+            return
+        try:
+            set_menu(self.adapter.api, self.adapter.settings.command, MENU_SECONDS)
+        except (Refusal, httpx.HTTPError) as error:
+            # People can type what is not in the menu.
+            log.warning("menu_not_set", adapter=self.adapter.name, error=told(error))
+        else:
+            self._menu_is_set = True
 
     def take_in(self, update: Mapping[str, Any], lease: Lease) -> bool:
         """False where it has to be tried again."""

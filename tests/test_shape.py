@@ -36,7 +36,7 @@ def shown(path: Path) -> str:
 def all_files() -> Iterator[Path]:
     for folder, folders, names in os.walk(REPOSITORY):
         folders[:] = [name for name in folders if name not in NOT_OURS and not is_cache(name)]
-        yield from (Path(folder) / name for name in names)
+        yield from (Path(folder) / name for name in names if name not in NOT_OURS)
 
 
 def is_cache(name: str) -> bool:

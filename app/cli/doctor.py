@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import redis
 import typer
 from redis.exceptions import RedisError
 
 from app.agent.folder import asking_tools, load_agent
-from app.cli.context import AsJson, Stop
+from app.cli.checks_of_adapters import gateway, of_adapters
+from app.cli.context import AsJson
+from app.cli.findings import Finding, tell
 from app.config.risks import risks
 from app.config.settings import Settings
 from app.db import Database
@@ -25,28 +24,10 @@ from app.runtimes.registry import open_runtimes
 from app.services.addresses import Addresses, resolve
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
-
-    what: str
-    level: str
-    """`ok`, `warning` or `error`."""
-    said: str
-
-
 def doctor(context: typer.Context, as_json: AsJson = False) -> None:
-    """Look at configuration, agents, Postgres, Redis and runtimes; exit code 1 where something is wrong."""
+    """Look at configuration, agents, runtimes, chat providers, Postgres and Redis; exit code 1 where one is wrong."""
     configure("error", "console", "cli")
-    findings = examine(context.obj.settings)
-    if as_json:
-        sys.stdout.write(
-            json.dumps([{"what": f.what, "level": f.level, "said": f.said} for f in findings], indent=2) + "\n"
-        )
-    else:
-        sys.stdout.writelines(f"{f.level:<8} {f.what}: {f.said}\n" for f in findings)
-    if any(finding.level == "error" for finding in findings):
-        raise Stop(1)
+    tell(examine(context.obj.settings), as_json=as_json)
 
 
 def examine(read: Callable[[], Settings]) -> list[Finding]:
@@ -55,11 +36,15 @@ def examine(read: Callable[[], Settings]) -> list[Finding]:
     except ConfigError as error:
         return [Finding("config", "error", problem) for problem in error.problems]
     found = [Finding("config", "ok", "read without an error"), *agents(settings), *runtimes(settings), *risky(settings)]
+    found += of_adapters(settings)
     try:
         addresses = resolve(settings)
     except HeyfleetError as error:
         return [*found, Finding("services", "error", error.message)]
-    return [*found, postgres(addresses), redis_server(addresses), *jobs(settings, addresses)]
+    database = postgres(addresses)
+    found += [database, redis_server(addresses), *jobs(settings, addresses)]
+    # Without its tables nobody can hold anything.
+    return [*found, *gateway(settings)] if database.level == "ok" else found
 
 
 def agents(settings: Settings) -> list[Finding]:

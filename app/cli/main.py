@@ -14,11 +14,14 @@ from app.cli import (
     config,
     database,
     deliveries,
+    discord,
     doctor,
     events,
     jobs,
     processes,
+    slack,
     status,
+    telegram,
     threads,
     turns,
 )
@@ -50,7 +53,10 @@ app.add_typer(approvals.app, name="approvals")
 app.add_typer(config.config_app, name="config")
 app.add_typer(database.app, name="db")
 app.add_typer(deliveries.app, name="deliveries")
+app.add_typer(discord.app, name="discord")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(slack.app, name="slack")
+app.add_typer(telegram.app, name="telegram")
 app.add_typer(turns.app, name="turns")
 app.command("chat")(chat.chat)
 app.command("doctor")(doctor.doctor)

@@ -6,10 +6,12 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from app.config.adapters import Adapter, LocalAdapter, WebhookAdapter
+from app.config.adapters import Adapter, LocalAdapter, TelegramAdapter, WebhookAdapter
 from app.config.settings import BuiltinTool, Settings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+WITHOUT_GROUPS = (WebhookAdapter, LocalAdapter, TelegramAdapter)
+"""Slack has user groups, and Discord roles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,8 @@ def of_adapter(settings: Settings, adapter: Adapter, confirmed: Collection[str])
     elif asking and lists and not any(each.users or each.groups for each in lists):
         said = f"permissions name nobody: what is asked ({', '.join(asking)}) is always refused; name approvers"
         yield Risk(where, said, "worker")
-    if any(each.groups for each in (adapter.allow, *lists) if each is not None):
+    groups = any(each.groups for each in (adapter.allow, *lists) if each is not None)
+    if groups and isinstance(adapter, WITHOUT_GROUPS):
         yield Risk(where, f"a {adapter.kind} adapter knows no groups: who is named by group only has no right", "web")
     if adapter.allow is None and not local:
         yield Risk(where, "has no allow: whoever gets through to it may talk with the agent; set allow.users", "web")

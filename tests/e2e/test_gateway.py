@@ -93,6 +93,25 @@ def test_a_gateway_that_stood_still_does_not_poll_beside_the_next_one(make_fleet
         assert fake.conflicts == 0, fleet.logs()
 
 
+def test_who_polls_puts_the_command_into_the_menu(make_fleet: MakeFleet) -> None:
+    with serving_telegram() as fake:
+        fake.plan("setMyCommands", "500")
+        config = {"adapters": [{**telegram(fake), "command": "ops"}], **EACH}
+        fleet = make_fleet(worker=1, gateway=2, config=config)
+        ann = fake.person("Ann")
+        chat = fake.private(ann)
+        first = leader(fleet, f"telegram {NAME}")
+        fake.wait_for(lambda: "menu_not_set" in first.log.read_text(), why=fleet.logs())
+        fake.say(chat, ann, "say: one")
+        said_back(fleet, lambda: heard(fake, chat), ["one"])
+        assert fake.account.commands == {}
+        first.kill()
+        menu = fake.wait_for(lambda: list(fake.account.commands.values()), why=fleet.logs())
+        assert [one["command"] for (one,) in menu] == ["ops"]
+        assert len(fake.called("setMyCommands")) == 2
+        assert fake.problems == []
+
+
 def test_a_stopped_gateway_hands_over_at_once(make_fleet: MakeFleet) -> None:
     with serving_telegram() as fake:
         config = {"adapters": [telegram(fake)], "lease": {"ttl": "60s", "renew": "1s", "sweep": "1s"}}

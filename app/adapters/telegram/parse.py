@@ -43,7 +43,8 @@ def verify(offered: str, settings: Settings) -> None:
     """Raises Refused (401)."""
     if not hmac.compare_digest(offered.encode(), webhook_secret(settings).encode()):
         raise Refused(
-            f"the secret token is not the one of this adapter: run heyfleet telegram set-webhook {settings.name}",
+            "the secret token is not the one of this adapter: "
+            f"run heyfleet telegram set-webhook --adapter {settings.name} --url https://HOST",
             status=401,
         )
 

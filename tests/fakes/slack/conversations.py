@@ -89,6 +89,17 @@ def list_all(team: Workspace, args: Arguments) -> dict[str, Any]:
     return {"channels": channels, "response_metadata": {"next_cursor": cursor}}
 
 
+def open_direct(team: Workspace, args: Arguments) -> dict[str, Any]:
+    """The direct messages with one person. https://docs.slack.dev/reference/methods/conversations.open"""
+    person = args.needed("users")
+    if person not in team.people:
+        raise Refused("user_not_found")
+    between = {person, team.bot_user}
+    there = [channel for channel in team.channels.values() if channel.kind == "im" and channel.members == between]
+    channel = there[0] if there else team.channel("", kind="im", members=[person])
+    return {"channel": {"id": channel.id}}
+
+
 def info(team: Workspace, args: Arguments) -> dict[str, Any]:
     """https://docs.slack.dev/reference/methods/conversations.info"""
     channel = team.seen(args.needed("channel"))

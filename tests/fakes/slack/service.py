@@ -24,6 +24,7 @@ METHODS: dict[str, tuple[Method, str]] = {
     "conversations.history": (conversations.history, ""),
     "conversations.replies": (conversations.replies, ""),
     "conversations.list": (conversations.list_all, ""),
+    "conversations.open": (conversations.open_direct, "im:write"),
     "conversations.info": (conversations.info, ""),
     "users.list": (people.users_list, "users:read"),
     "users.info": (people.users_info, "users:read"),

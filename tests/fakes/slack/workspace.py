@@ -19,7 +19,8 @@ FIRST_SECOND = 1_700_000_000
 # Everything that a method here asks for. Tests take some away to see `missing_scope`.
 SCOPES = (
     "app_mentions:read channels:history channels:read chat:write commands files:read files:write groups:history "
-    "groups:read im:history im:read mpim:history mpim:read reactions:read reactions:write usergroups:read users:read"
+    "groups:read im:history im:read im:write "
+    "mpim:history mpim:read reactions:read reactions:write usergroups:read users:read"
 )
 
 

@@ -80,3 +80,23 @@ def test_who_is_at_this_machine_needs_no_permission() -> None:
     assert risks(local, {}) == []
     nobody = Settings.model_validate({"adapters": [{"kind": "local", "name": "here", "permissions": {"admins": {}}}]})
     assert [risk.said for risk in risks(nobody, {})] != []
+
+
+@pytest.mark.parametrize(
+    ("adapter", "knows"),
+    [
+        ({"kind": "webhook", "secret": "s"}, False),
+        ({"kind": "local"}, False),
+        ({"kind": "telegram", "bot_token": "7:t"}, False),
+        ({"kind": "slack", "bot_token": "xoxb-t", "signing_secret": "s"}, True),
+        ({"kind": "discord", "bot_token": "t"}, True),
+    ],
+)
+@pytest.mark.parametrize("place", ["allow", "approvers", "admins"])
+def test_groups_count_where_the_provider_has_them(adapter: dict[str, Any], knows: bool, place: str) -> None:
+    groups = {"users": ["ada"], "groups": ["sre"]}
+    where = {"allow": groups} if place == "allow" else {"permissions": {place: groups}}
+    settings = Settings.model_validate({"adapters": [{"name": "in", **adapter, **where}]})
+    told = [risk.said for risk in risks(settings, {}) if "knows no groups" in risk.said]
+    assert bool(told) is not knows
+    assert told in ([], [f"a {adapter['kind']} adapter knows no groups: who is named by group only has no right"])
