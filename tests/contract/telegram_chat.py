@@ -33,6 +33,7 @@ class TelegramChat(Chat):
             chat.channel = fake.supergroup("general", forum=True)
             # A topic has the id of its first message, and 1 is that of the General topic.
             fake.say(chat.channel, chat.people["ann"], "welcome")
+            chat.flat = fake.supergroup("flat")
             chat.direct = {name: fake.private(who) for name, who in chat.people.items()}
             try:
                 yield chat
