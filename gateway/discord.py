@@ -24,9 +24,10 @@ from app.adapters.discord.api import Refusal
 from app.adapters.discord.parse import answer_of
 from app.bootstrap import Core, desk_of
 from app.entry import enter
-from app.errors import LeaseLost, Transient
+from app.errors import HeyfleetError, LeaseLost, Transient
 from app.leases import Keeper, Lease
 from app.roles import RoleHolder, keep, kept
+from gateway.patience import Patience
 
 log = structlog.get_logger()
 
@@ -73,6 +74,7 @@ class DiscordShard:
         self.role = f"discord {adapter.name} {shard}"
         self._holder = RoleHolder(core.db, keeper, self.role, self.connect)
         self._registered = False
+        self.patience = Patience()
 
     def start(self) -> None:
         self._holder.start()
@@ -206,8 +208,12 @@ class Talk:
             self.session.seq = told["s"]
         try:
             self.happen(name, data)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            # A defect of ours, or an event of a shape that nobody knows: heard again, it would be no better.
+        except HeyfleetError:
+            raise
+        except Exception:
+            if self.shard.patience.again((self.session.id, told["s"])):
+                raise
+            # A defect of ours, or an event of a shape that nobody knows: told for ever, it would hold up all others.
             log.exception("event_left_out", role=self.shard.role, event_name=name)
         self.session.seq = told["s"]
 

@@ -18,6 +18,7 @@ from app.entry import enter
 from app.errors import Transient, Unavailable
 from app.leases import Keeper, Lease
 from app.roles import RoleHolder
+from gateway.patience import Patience
 
 log = structlog.get_logger()
 
@@ -40,6 +41,7 @@ class TelegramPoller:
         self._menu_is_set = False
         self._led_under: Lease | None = None
         self._ttl = keeper.ttl
+        self._patience = Patience()
         self._holder = RoleHolder(core.db, keeper, f"telegram {adapter.name}", self.poll)
 
     def start(self) -> None:
@@ -95,6 +97,10 @@ class TelegramPoller:
             lease.wait(AGAIN_AFTER)
             return False
         except Exception:
+            if self._patience.again(update.get("update_id")):
+                log.exception("update_waits", adapter=self.adapter.name, update=update.get("update_id"))
+                lease.wait(AGAIN_AFTER)
+                return False
             # A defect of ours: asked for again and again, it would hold up everything behind it.
             log.exception("update_left_out", adapter=self.adapter.name, update=update.get("update_id"))
         if "callback_query" in update:

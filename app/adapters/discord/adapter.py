@@ -15,6 +15,7 @@ import httpx2 as httpx
 from app.adapters.discord.api import Api, Refusal, refusal
 from app.adapters.discord.parse import Channel, Me, channel_of, interaction_of, said_of
 from app.adapters.formatting import DISCORD_MOST, discord_markdown, split
+from app.adapters.reading import understood
 from app.clock import now
 from app.config.adapters import DiscordAdapter as Settings
 from app.errors import Permanent, Transient, Unavailable
@@ -76,9 +77,10 @@ class DiscordAdapter:
     def understand(self, message: Mapping[str, Any]) -> Happening | None:
         """What a MESSAGE_CREATE tells of. Raises Unavailable."""
         me = self.me()
-        if message["author"]["id"] == me.user:
+        if (message.get("author") or {}).get("id") == me.user:
             return None
-        return said_of(message, self.channel(str(message["channel_id"])), self.settings, me)
+        place = self.channel(str(message.get("channel_id")))
+        return understood(self.name, lambda: said_of(message, place, self.settings, me))
 
     def understand_interaction(self, interaction: Mapping[str, Any]) -> Happening | None:
         """What a command or a button tells of. Raises Unavailable."""
@@ -86,7 +88,7 @@ class DiscordAdapter:
         if not channel.get("id"):
             return None
         place = channel_of(channel) if "type" in channel else self.channel(str(channel["id"]))
-        return interaction_of(interaction, place)
+        return understood(self.name, lambda: interaction_of(interaction, place))
 
     def address(self, reply: Mapping[str, Any], thread_key: str) -> str | None:  # noqa: ARG002 (the port's signature)
         channel: str | None = reply.get("channel")

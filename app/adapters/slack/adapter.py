@@ -12,6 +12,7 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.webhook import WebhookClient
 
 from app.adapters.formatting import SLACK_MOST, plain, slack_mrkdwn, split
+from app.adapters.reading import understood
 from app.adapters.slack import blocks
 from app.adapters.slack.account import Account
 from app.adapters.slack.answers import refusal
@@ -67,7 +68,8 @@ class SlackAdapter:
 
     def understand(self, kind: str, payload: Mapping[str, Any]) -> Happening | None:
         """What an envelope of this kind tells of, with who its sender is. Raises Unavailable."""
-        happening = happening_of(kind, payload, self.settings, self.account.me(), self._salt)
+        me = self.account.me()
+        happening = understood(self.name, lambda: happening_of(kind, payload, self.settings, me, self._salt))
         if happening is None or not self.account.groups:
             return happening
         sender = replace(happening.sender, groups=self.account.groups_of(happening.sender.id))

@@ -11,6 +11,7 @@ import httpx2 as httpx
 import structlog
 
 from app.adapters.formatting import TELEGRAM_MOST, plain, split, telegram_html, telegram_length, utf16_length
+from app.adapters.reading import understood
 from app.adapters.telegram.api import Api, Refusal, refusal
 from app.adapters.telegram.parse import Me, happening_of
 from app.config.adapters import TelegramAdapter as Settings
@@ -64,7 +65,8 @@ class TelegramAdapter:
 
     def understand(self, update: Mapping[str, Any]) -> Happening | None:
         """What an update tells of. Raises Unavailable."""
-        return happening_of(update, self.settings, self.me())
+        me = self.me()
+        return understood(self.name, lambda: happening_of(update, self.settings, me))
 
     def notice(self, query: str, text: str) -> None:
         """Tell who pressed a button that it was taken, and what is for them alone. Best effort: the query is answered
