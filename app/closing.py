@@ -14,6 +14,7 @@ from app.clock import uuid7
 from app.db import compiled
 from app.jsonb import dumps, storable
 from app.states import TurnState
+from app.traffic import BESIDE
 
 # The thread's row is locked first by every statement that writes to its turns: so nobody waits in a circle. NO KEY, as
 # an UPDATE does: rows that refer to the thread may be written meanwhile.
@@ -103,7 +104,8 @@ def close_queued(connection: Connection, thread: Row[Any], closing: Closing) -> 
     body = {"thread": thread.key, "run": str(closing.turn), "status": closing.state.value, "text": text}
     found = stage(connection, thread.adapter, closing.address, closing.turn, "reply", body)
     if closing.progress is not None:
-        stage_behind(connection, found, closing.turn, "progress_end", closing.progress)
+        # Woken by the sweeper, or with what shows progress next.
+        stage(connection, thread.adapter, closing.address + BESIDE, closing.turn, "progress_end", closing.progress)
     return found
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import Row
 from app.audit import encoded, event, insert_events
 from app.config.settings import Delivery as DeliverySettings
 from app.db import Database, move
-from app.errors import LeaseLost
+from app.errors import LeaseLost, Unavailable
 from app.jsonb import dumps
 from app.leases import FREE, RELEASE, TAKE, Keeper, Lease, insist
 from app.ports import Adapter
@@ -23,7 +23,8 @@ from app.rate_limits import RateLimits
 from app.results import Absent, Ambiguous, Held, Retry, SendResult, Sent
 from app.send_outcomes import Outcome, outcome_of
 from app.states import DELIVERY_MOVES, DeliveryState
-from app.traffic import Outbound
+from app.stored_files import StoredFile
+from app.traffic import BESIDE, Outbound
 
 log = structlog.get_logger()
 
@@ -50,9 +51,10 @@ HEAD = """
         turn.trace,
         (SELECT first.sent FROM delivery AS first WHERE first.turn_id = head.turn_id AND first.kind = CASE
             WHEN head.kind = 'reply' THEN 'draft'
+            WHEN head.kind = 'progress_end' THEN 'progress'
             WHEN head.kind LIKE 'approval_outcome:%' THEN 'approval:' || substr(head.kind, 18) END) AS replaces,
-        (SELECT jsonb_agg(jsonb_build_object('name', name, 'media_type', media_type,
-                'data', translate(encode(body, 'base64'), E'\\n', '')) ORDER BY attachment.id)
+        turn.finished_at IS NOT NULL AS over,
+        (SELECT jsonb_agg(jsonb_build_object('id', id, 'name', name, 'media_type', media_type) ORDER BY id)
             FROM attachment
             WHERE attachment.turn_id = head.turn_id AND direction = 'out' AND head.kind = 'reply') AS files
     FROM lane JOIN destination ON destination.id = lane.id
@@ -138,10 +140,10 @@ def work(box: Outbox, destination: UUID, row: Row[Any], lease: Lease) -> Row[Any
         rest(box, destination, row)
         return None
     adapter = box.adapter(row.adapter)
-    result = tried(box, adapter, row)
+    result = tried(box, adapter, row, lease)
     if isinstance(result, Retry) and result.pauses is not None and result.after is not None:
         box.limits.pause(adapter.name, result.pauses, result.after)
-    outcome = outcome_of(result, row.attempts, adapter.in_doubt, box.settings)
+    outcome = outcome_of(result, row.attempts, adapter.in_doubt, box.settings, doubtful=row.doubtful)
     params = {
         "destination": destination,
         "token": row.lease_token,
@@ -169,9 +171,11 @@ def work(box: Outbox, destination: UUID, row: Row[Any], lease: Lease) -> Row[Any
     return next_head(box, destination, row.lease_token)
 
 
-def tried(box: Outbox, adapter: Adapter, row: Row[Any]) -> SendResult:
+def tried(box: Outbox, adapter: Adapter, row: Row[Any], lease: Lease) -> SendResult:
     """Send it, unless an earlier try turns out to have arrived."""
-    outbound = outbound_of(row)
+    if pointless(row):
+        return Sent()
+    outbound = outbound_of(box, row)
     try:
         if row.doubtful:
             settled = settle(adapter, outbound)
@@ -179,12 +183,23 @@ def tried(box: Outbox, adapter: Adapter, row: Row[Any]) -> SendResult:
                 return settled
             if row.attempts > box.settings.attempts:
                 return Ambiguous("it was tried as often as it may be, and did not arrive as far as can be told")
+        if lease.lost:
+            raise LeaseLost(f"destination {row.address} may be another process's by now")
         wait = box.limits.take(adapter.name, adapter.limits(outbound))
         return Held(f"a limit of {adapter.name} is used up", wait) if wait else adapter.send(outbound)
+    except LeaseLost:
+        raise
+    except Unavailable as error:
+        return Retry(f"{error.message}: nothing was sent", doubtful=row.doubtful)
     except Exception as error:
         # A defect in an adapter: nobody knows how far it came, and it must not hold the lane up for ever.
         log.exception("send_failed", delivery=outbound.id)
         return Ambiguous(f"{type(error).__name__}: {error}")
+
+
+def pointless(row: Row[Any]) -> bool:
+    """What shows that the agent is at work need not be shown once it is done, nor taken away where it never was."""
+    return (row.kind == "progress" and row.over) or (row.kind == "progress_end" and not row.replaces)
 
 
 def settle(adapter: Adapter, outbound: Outbound) -> Sent | Absent | Retry | Ambiguous:
@@ -198,14 +213,14 @@ def settle(adapter: Adapter, outbound: Outbound) -> Sent | Absent | Retry | Ambi
             return Ambiguous("it may have arrived: whoever sent it did not live to see")
 
 
-def outbound_of(row: Row[Any]) -> Outbound:
+def outbound_of(box: Outbox, row: Row[Any]) -> Outbound:
     return Outbound(
         id=str(row.id),
-        address=row.address,
+        address=row.address.removesuffix(BESIDE),
         kind=row.kind,
         body=row.body,
         attempt=row.attempts,
-        files=row.files or (),
+        files=[StoredFile(box.db, file) for file in row.files or ()],
         sent=row.sent,
         replaces=row.replaces or (),
         staged_at=row.created_at,

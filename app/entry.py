@@ -20,7 +20,7 @@ from app.errors import Refused
 from app.inbox import Accepted, accept
 from app.jsonb import storable
 from app.policy.entry import is_meant, may_talk, person_of
-from app.traffic import Happening, Inbound, Ordered, Pressed, Said, safe_name
+from app.traffic import BESIDE, Happening, Inbound, Ordered, Pressed, Said, safe_name
 
 log = structlog.get_logger()
 
@@ -143,7 +143,7 @@ def with_progress(desk: Desk, inbound: Inbound) -> Inbound:
     """What it shows, where its adapter shows anything."""
     port = desk.adapters[inbound.adapter]
     body, address = port.progress(inbound.reply), port.address(inbound.reply, inbound.key)
-    return replace(inbound, progress=(address, body)) if body is not None and address is not None else inbound
+    return replace(inbound, progress=(address + BESIDE, body)) if body is not None and address is not None else inbound
 
 
 def inbound_of(adapter: Chat, what: Said | Ordered, **more: Any) -> Inbound:

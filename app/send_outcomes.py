@@ -33,23 +33,25 @@ class Outcome:
     """Nothing was tried: a limit is used up."""
 
 
-def outcome_of(result: SendResult, attempts: int, in_doubt: InDoubt, settings: Settings) -> Outcome:
-    """`attempts` is the number of the try that `result` is of."""
+def outcome_of(
+    result: SendResult, attempts: int, in_doubt: InDoubt, settings: Settings, *, doubtful: bool = False
+) -> Outcome:
+    """`attempts` is the number of the try that `result` is of; `doubtful`: an earlier one may have arrived, and
+    only what is known to be there ends that."""
     tries_left = attempts < settings.attempts
     match result:
         case Sent(reference, True):
             return Outcome(DeliveryState.PENDING, 0, references=[reference], more=True)
         case Sent(reference):
-            return Outcome(DeliveryState.SENT, attempts, references=[reference])
+            return Outcome(DeliveryState.SENT, attempts, references=[reference] if reference else [])
         case Held(reason, after):
-            return Outcome(DeliveryState.PENDING, attempts - 1, reason, after, held=True)
+            return Outcome(DeliveryState.PENDING, attempts - 1, reason, after, doubtful, held=True)
         case Retry(reason, after) if tries_left:
-            return Outcome(
-                DeliveryState.PENDING, attempts, reason, max(backoff(attempts, settings), after or 0.0), result.doubtful
-            )
+            wait = max(backoff(attempts, settings), after or 0.0)
+            return Outcome(DeliveryState.PENDING, attempts, reason, wait, doubtful or result.doubtful)
         case Ambiguous(reason) if tries_left and in_doubt != "flag" and not result.final:
             return Outcome(DeliveryState.PENDING, attempts, reason, backoff(attempts, settings), doubtful=True)
-        case Retry(reason) if result.doubtful:
+        case Retry(reason) if doubtful or result.doubtful:
             return Outcome(DeliveryState.AMBIGUOUS, attempts, reason)
         case Retry(reason) | Failed(reason):
             return Outcome(DeliveryState.FAILED, attempts, reason)

@@ -62,6 +62,9 @@ class Outbound:
     """No part of it was sent before."""
 
 
+BESIDE = " beside"
+"""Behind the address of what shows that the agent is at work: in a lane of its own, so that no reply waits for it."""
+
 EVERYWHERE = ""
 """The limit of an adapter as a whole."""
 

@@ -24,7 +24,7 @@ from app.adapters.discord.api import Refusal
 from app.adapters.discord.parse import answer_of
 from app.bootstrap import Core, desk_of
 from app.entry import enter
-from app.errors import HeyfleetError, LeaseLost, Transient
+from app.errors import HeyfleetError, LeaseLost
 from app.leases import Keeper, Lease
 from app.roles import RoleHolder, keep, kept
 from gateway.patience import Patience
@@ -48,7 +48,12 @@ RESUMABLE = 4000
 """Closed with this by us, a session stays; 1000 and 1001 end it."""
 SAVE_EVERY = 1.0
 IDENTIFY_AGAIN_AFTER = 5.0
-FATAL_AGAIN_AFTER = 60.0
+FATAL_AGAIN_AFTER = 900.0
+"""Discord lets a bot begin 1000 sessions a day, and takes its token away where it begins more.
+https://discord.com/developers/docs/events/gateway#session-start-limit-object"""
+LONGEST_PAUSE = 60.0
+DIALS = 3
+"""How often the address of a session is tried before it is given up, and another begun."""
 
 
 @dataclass(slots=True)
@@ -73,8 +78,10 @@ class DiscordShard:
         self.shard = shard
         self.role = f"discord {adapter.name} {shard}"
         self._holder = RoleHolder(core.db, keeper, self.role, self.connect)
-        self._registered = False
         self.patience = Patience()
+        self._registered = False
+        self._failed = 0
+        """Connections in a row that came to nothing."""
 
     def start(self) -> None:
         self._holder.start()
@@ -83,31 +90,42 @@ class DiscordShard:
         self._holder.close()
 
     def connect(self, lease: Lease) -> None:
-        """One connection, from its beginning to its end. Raises Transient."""
-        state = kept(self.core.db, self.role)
-        session = Session(**state) if state else Session()
+        """One connection, from its beginning to its end; and a pause, the longer the more of them came to nothing."""
+        self._failed += 1
         try:
-            self.register()
-            url = session.url if session.begun else str(self.adapter.api.call("GET", "/gateway/bot")["url"])
-            with connect(f"{url}/?v=10&encoding=json", max_size=None, open_timeout=10, close_timeout=1) as socket:
-                Talk(self, socket, session, lease).listen()
+            self._connect(lease)
         except ConnectionClosed as error:
-            self.closed(error.rcvd.code if error.rcvd else 1006, session, lease)
+            self.closed(error.rcvd.code if error.rcvd else 1006, lease)
         except (Refusal, httpx.HTTPError, WebSocketException, OSError, TimeoutError) as error:
             why = str(error) if isinstance(error, Refusal) else type(error).__name__
-            raise Transient(f"no connection to Discord: {why}") from error
+            log.warning("discord_not_connected", role=self.role, why=why)
+        if self._failed:
+            lease.wait(min(LONGEST_PAUSE, 2.0 ** (self._failed - 1)) * (0.5 + random.random() / 2))
 
-    def closed(self, code: int, session: Session, lease: Lease) -> None:
+    def _connect(self, lease: Lease) -> None:
+        state = kept(self.core.db, self.role)
+        session = Session(str(state.get("id") or ""), str(state.get("url") or ""), int(state.get("seq") or 0))
+        if session.begun and self._failed > DIALS:
+            log.warning("discord_session_given_up", role=self.role)
+            session = Session()
+            self.save(session, lease)
+        self.register()
+        url = session.url if session.begun else str(self.adapter.api.call("GET", "/gateway/bot")["url"])
+        with connect(f"{url}/?v=10&encoding=json", max_size=None, open_timeout=10, close_timeout=1) as socket:
+            Talk(self, socket, session, lease).listen()
+
+    def held(self) -> None:
+        """The connection came to something."""
+        self._failed = 0
+
+    def closed(self, code: int, lease: Lease) -> None:
         """Discord ended it."""
         log.info("discord_disconnected", role=self.role, code=code)
-        if code in SESSION_OVER:
+        if code in SESSION_OVER or code in FATAL:
             self.save(Session(), lease)
         if code in FATAL:
-            self.save(Session(), lease)
             log.error("discord_refuses", role=self.role, why=FATAL[code])
             lease.wait(FATAL_AGAIN_AFTER)
-        elif not session.begun:
-            lease.wait(IDENTIFY_AGAIN_AFTER)
 
     def save(self, session: Session, lease: Lease) -> None:
         """For whoever leads next. Raises LeaseLost."""
@@ -125,8 +143,14 @@ class DiscordShard:
             "description": "Orders to the agent's fleet",
             "options": [option],
         }
-        self.adapter.api.call("PUT", f"/applications/{self.adapter.me().application}/commands", [command])
-        self._registered = True
+        try:
+            self.adapter.api.call("PUT", f"/applications/{self.adapter.me().application}/commands", [command])
+        except (Refusal, httpx.HTTPError) as error:
+            # People can do without it, and can't without the rest. Tried again with the next connection.
+            why = str(error) if isinstance(error, Refusal) else type(error).__name__
+            log.warning("command_not_registered", adapter=self.adapter.name, why=why)
+        else:
+            self._registered = True
 
 
 class Talk:
@@ -221,9 +245,12 @@ class Talk:
         match name:
             case "READY":
                 self.session.id, self.session.url = data["session_id"], data["resume_gateway_url"]
+                self.shard.held()
                 # At once: who takes over from here must not begin anew, and miss what was said meanwhile.
                 self.shard.save(self.session, self.lease)
                 log.info("discord_connected", role=self.shard.role)
+            case "RESUMED":
+                self.shard.held()
             case "GUILD_CREATE":
                 for channel in [*(data.get("channels") or ()), *(data.get("threads") or ())]:
                     self.adapter.knows(channel)

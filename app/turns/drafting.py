@@ -18,7 +18,7 @@ from app.errors import HeyfleetError
 from app.jsonb import dumps
 from app.leases import Lease
 from app.ports import Adapter
-from app.results import Retry
+from app.results import Failed, Retry
 from app.traffic import Outbound
 from app.turns.facts import Facts, TurnFacts
 from app.turns.services import TurnServices
@@ -63,10 +63,11 @@ class Draft:
     reference: str = ""
     """What the other side calls the message, once it is there."""
     begun: bool = False
+    over: bool = False
 
     def show(self, text: str) -> None:
         """What the model has said so far. Best effort, and never in the way of the answer."""
-        if not text.strip() or time.monotonic() - self.shown_at < EVERY or self.lease.is_set():
+        if self.over or not text.strip() or time.monotonic() - self.shown_at < EVERY or self.lease.is_set():
             return
         self.shown_at = time.monotonic()
         try:
@@ -111,6 +112,8 @@ class Draft:
         if self.s.limits.take(adapter.name, adapter.limits(change)):
             return
         result = adapter.send(change)
+        # Somebody took the message away: the reply will be one of its own.
+        self.over = isinstance(result, Failed)
         if isinstance(result, Retry) and result.pauses is not None and result.after is not None:
             self.s.limits.pause(adapter.name, result.pauses, result.after)
 

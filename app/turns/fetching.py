@@ -27,7 +27,7 @@ STORE = """
         UPDATE thread SET version = version + 1, has_files = has_files OR CAST(:body AS bytea) IS NOT NULL
         WHERE id = :thread AND lease_token = :token RETURNING id
     ), stored AS (
-        UPDATE attachment SET body = :body, text = :text, problem = :problem
+        UPDATE attachment SET body = :body, text = :text, problem = :problem, source = NULL
         FROM lane WHERE attachment.id = :file AND attachment.body IS NULL AND attachment.problem IS NULL
     )
     SELECT id FROM lane"""

@@ -14,6 +14,7 @@ from app.errors import Transient
 from app.ports import Adapter
 from app.results import Answer
 from app.states import CallState, TurnState
+from app.traffic import BESIDE
 from app.turns.asking import Calls
 from app.turns.commit import Outcome, Reply
 from app.turns.facts import Facts, TurnFacts
@@ -146,7 +147,10 @@ def answered_at_once(facts: Facts, turn: TurnFacts, text: str, adapter: Adapter,
         step_count=turn.step_count,
         worked_ms=turn.worked_ms,
         answer=text,
-        replies=replies_to([(turn.id, turn.reply)], facts, adapter, TurnState.DONE, text),
+        replies=[
+            *replies_to([(turn.id, turn.reply)], facts, adapter, TurnState.DONE, text),
+            *(progress_ends([(turn.id, turn.reply)], facts, adapter) if turn.command is None else ()),
+        ],
         events=[finished(turn, TurnState.DONE, steps=turn.step_count)],
         **more,
     )
@@ -193,7 +197,7 @@ def progress_ends(asked: Sequence[tuple[UUID, Mapping[str, Any]]], facts: Facts,
     for asker, reply in asked:
         body, address = adapter.progress(reply), adapter.address(reply, facts.key)
         if body is not None and address is not None:
-            yield Reply(asker, address, body, "progress_end")
+            yield Reply(asker, address + BESIDE, body, "progress_end")
 
 
 def replies_to(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -129,6 +129,15 @@ class Chat(ABC):
     @abstractmethod
     def edits(self, where: str) -> int:
         """How often the bot changed its first message there."""
+
+    @property
+    @abstractmethod
+    def reacting(self) -> Sequence[str]:
+        """What the fake calls the adding and taking away of a reaction."""
+
+    @abstractmethod
+    def delete_last(self, where: str) -> None:
+        """Somebody deletes the bot's last message there."""
 
     @abstractmethod
     def buttons(self, where: str) -> list[dict[str, str]]:

@@ -16,6 +16,7 @@ from tests.fakes.discord import FakeDiscord, serving_discord
 
 class DiscordChat(Chat):
     fake: FakeDiscord
+    reacting = tuple(f"{verb} /channels/{{id}}/messages/{{id}}/reactions/{{emoji}}/@me" for verb in ("PUT", "DELETE"))
     posting = "POST /channels/{id}/messages"
 
     @classmethod
@@ -86,6 +87,9 @@ class DiscordChat(Chat):
 
     def edits(self, where: str) -> int:
         return len([c for c in self.fake.called("PATCH /channels/{id}/messages/{id}") if c.status == 200])
+
+    def delete_last(self, where: str) -> None:
+        self.fake.delete(self.of_bot(where)[-1])
 
     def buttons(self, where: str) -> list[dict[str, str]]:
         return [button for message in self.of_bot(where)[-1:] for button in message.buttons()]

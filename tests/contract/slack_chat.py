@@ -14,6 +14,7 @@ from tests.fakes.slack import FakeSlack, serving_slack
 class SlackChat(Chat):
     fake: FakeSlack
     posting = "chat.postMessage"
+    reacting = ("reactions.add", "reactions.remove")
 
     @classmethod
     @contextmanager
@@ -69,6 +70,10 @@ class SlackChat(Chat):
 
     def edits(self, where: str) -> int:
         return len([call for call in self.fake.called("chat.update") if call.status == 200])
+
+    def delete_last(self, where: str) -> None:
+        message = self.of_bot(where)[-1]
+        self.fake.channels[message.channel].messages.remove(message)
 
     def buttons(self, where: str) -> list[dict[str, str]]:
         return [

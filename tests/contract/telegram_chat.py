@@ -15,6 +15,7 @@ SECRET = "telegram-s-own"
 class TelegramChat(Chat):
     fake: FakeTelegram
     posting = "sendMessage"
+    reacting = ("setMessageReaction",)
     settles = False
     # https://core.telegram.org/bots/faq#why-doesn-39t-my-bot-see-messages-from-other-bots
     bots_meet = False
@@ -80,6 +81,10 @@ class TelegramChat(Chat):
 
     def edits(self, where: str) -> int:
         return len(self.of_bot(where)[0].edits)
+
+    def delete_last(self, where: str) -> None:
+        message = self.of_bot(where)[-1]
+        message.chat.messages.remove(message)
 
     def buttons(self, where: str) -> list[dict[str, str]]:
         return [button for message in self.of_bot(where)[-1:] for button in message.buttons()]

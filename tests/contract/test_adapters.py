@@ -189,6 +189,37 @@ def test_it_shows_nothing_where_it_is_told_not_to(chat: Chat) -> None:
     assert chat.states("progress%") == []
 
 
+def test_no_reply_waits_for_what_shows_progress(chat: Chat) -> None:
+    chat.start()
+    for name in chat.reacting:
+        chat.fake.plan(name, *["500"] * 5)
+    chat.dm("hello")
+    chat.fake.wait_for(lambda: (chat.work(), chat.heard("dm"))[1] == ["re: hello"], 5)
+
+
+def test_progress_that_comes_too_late_is_not_shown_any_more(chat: Chat) -> None:
+    chat.start()
+    said = chat.dm("hello")
+    (thread,) = rows(chat.worker.db, "SELECT id FROM thread")[0]
+    chat.worker.services.deliver(thread)
+    chat.worker.advance(thread)
+    chat.until_sent()
+    assert chat.marks(said) == []
+    assert chat.states("progress%") == ["sent", "sent"]
+    assert [call for name in chat.reacting for call in chat.fake.called(name)] == []
+
+
+def test_who_is_turned_away_sees_no_progress(chat: Chat) -> None:
+    chat.model.script.append([bash("rm -rf x")])
+    chat.start()
+    chat.dm("clean up")
+    chat.until_sent()
+    said = chat.dm("and now?")
+    chat.until_sent()
+    assert "I wait for an approval" in chat.heard("dm")[-1]
+    assert chat.marks(said) == []
+
+
 # --- approvals
 
 
@@ -400,3 +431,38 @@ def test_a_turn_that_another_process_goes_on_with_has_the_draft_of_the_first(cha
     chat.worker.db.rows("UPDATE thread SET wake_at = now()")
     chat.until_sent()
     assert chat.heard("dm") == ["Here you are."]
+
+
+def test_a_draft_that_somebody_deletes_is_not_made_again_and_again(chat: Chat) -> None:
+    chat.model.says = ["It all began", "It all began long", "It all began long ago"]
+    chat.model.script.append("It all began long ago.")
+    chat.start(adapter={"streaming": True, "progress": False})
+    deleted: list[str] = []
+
+    def say() -> None:
+        if not deleted:
+            deleted.extend(chat.heard("dm"))
+            chat.delete_last("dm")
+        time.sleep(1.05)  # so that the next change is due
+
+    chat.model.on_say = say
+    chat.dm("tell me")
+    chat.until_sent()
+    assert deleted == ["It all began …"]
+    assert chat.heard("dm") == ["It all began long ago."]
+
+
+def test_a_reply_whose_draft_is_gone_and_whose_answer_is_lost_is_there_once(chat: Chat) -> None:
+    chat.model.says = ["It all began"]
+    chat.model.script.append("It all began long ago.")
+    chat.start(adapter={"streaming": True, "progress": False})
+
+    def say() -> None:
+        chat.delete_last("dm")
+        chat.fake.plan(chat.posting, "applied-drop")
+
+    chat.model.on_say = say
+    chat.dm("tell me")
+    chat.until_sent()
+    assert chat.heard("dm") == ["It all began long ago."]
+    assert chat.states() == ["sent" if chat.settles else "ambiguous"]

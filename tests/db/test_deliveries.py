@@ -62,7 +62,7 @@ def test_what_the_adapter_gets(worker: Make, db: Database) -> None:
     (sent,) = w.adapter.sends
     delivery, turn, staged_at = rows(db, "SELECT id, turn_id, created_at FROM delivery")[0]
     body = {"thread": "t0", "run": str(turn), "status": "done", "text": "re: 0"}
-    assert sent == Outbound(str(delivery), "x", "reply", body, 1, (), [], staged_at=staged_at)
+    assert sent == Outbound(str(delivery), "x", "reply", body, 1, [], [], staged_at=staged_at)
 
 
 def test_files_go_with_the_reply(worker: Make, runner: Make, db: Database) -> None:
@@ -273,7 +273,7 @@ def test_what_turns_out_to_have_arrived_is_not_sent_again(worker: Make, db: Data
     assert [asked.body["text"] for asked in w.adapter.asked] == ["re: 0"]
     assert rows(db, "SELECT state, doubtful, sent FROM delivery ORDER BY seq") == [
         ("sent", False, ["r1"]),
-        ("sent", False, [""]),
+        ("sent", False, []),
     ]
     assert_settled(db)
 
@@ -296,6 +296,18 @@ def test_what_can_t_be_told_now_is_asked_again_and_not_sent(worker: Make, db: Da
         w.deliver(destination)
     assert (len(adapter.sends), len(adapter.asked)) == (1, 2)
     assert states(db) == [("ambiguous", 3)], "never given out as failed: it may be there"
+
+
+@pytest.mark.parametrize("between", [Held("a limit", 0.0), Retry("429"), Retry("no connection")])
+def test_doubt_stays_until_it_is_known_to_be_there(worker: Make, db: Database, between: SendResult) -> None:
+    """What looked absent may be on its way yet, and what is sent next may be long after."""
+    adapter = looking(Ambiguous("no answer"), between, settled=[Absent(), Sent("r1")])
+    w, destination = staged(worker, adapter=adapter)
+    for _ in range(3):
+        make_due(db)
+        w.deliver(destination)
+    assert (len(adapter.sends), len(adapter.asked)) == (2, 2)
+    assert states(db)[0][0] == "sent"
 
 
 def test_a_look_comes_before_what_a_dead_process_had_begun_is_sent(worker: Make, db: Database) -> None:
@@ -337,7 +349,7 @@ def test_the_parts_of_a_delivery_leave_one_by_one(worker: Make, db: Database) ->
         ("re: 0", ["a", "b"]),
         ("re: 1", []),
     ]
-    assert rows(db, "SELECT sent, attempts FROM delivery ORDER BY seq") == [(["a", "b", "c"], 1), ([""], 1)]
+    assert rows(db, "SELECT sent, attempts FROM delivery ORDER BY seq") == [(["a", "b", "c"], 1), ([], 1)]
     assert_settled(db)
 
 

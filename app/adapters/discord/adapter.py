@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2 as httpx
 
@@ -26,6 +27,7 @@ from app.traffic import EVERYWHERE, Happening, Limit, Outbound
 REACTION = "%F0%9F%91%80"
 LABELS = (("Approve", "a", 3), ("Approve, and don't ask for a while", "b", 2), ("Deny", "d", 4))
 """With the styles of their buttons. https://discord.com/developers/docs/components/reference#button-button-styles"""
+FILE_HOSTS = ("cdn.discordapp.com", "media.discordapp.net")
 NONCE_CHARACTERS = 25
 NONCE_HOLDS = timedelta(seconds=120)
 """Discord checks it for "the past few minutes".
@@ -67,7 +69,12 @@ class DiscordAdapter:
         """What kind of channel it is, which never changes. Raises Unavailable."""
         found = self._channels.get(channel)
         if found is None:
-            found = self._channels[channel] = channel_of(self._asked(f"/channels/{channel}"))
+            try:
+                found = channel_of(self._asked(f"/channels/{channel}"))
+            except Permanent:
+                # It is gone, or out of our sight: what was said there counts as said in a channel of its own.
+                found = Channel(channel, channel, thread=False)
+            self._channels[channel] = found
         return found
 
     def knows(self, channel: Mapping[str, Any]) -> None:
@@ -108,6 +115,8 @@ class DiscordAdapter:
 
     def fetch(self, source: Mapping[str, Any], most: int) -> bytes:
         """https://discord.com/developers/docs/reference#signed-attachment-cdn-urls: for a day, by its address alone."""
+        if not is_discord_s(str(source["url"]), self.settings.api_url):
+            raise Permanent("its address is not Discord's")
         try:
             return self.api.download(str(source["url"]), most)
         except Refusal as error:
@@ -133,7 +142,7 @@ class DiscordAdapter:
         if delivery.kind.startswith("progress"):
             method = "PUT" if delivery.kind == "progress" else "DELETE"
             self.api.call(method, f"{path}/{delivery.body['message']}/reactions/{REACTION}/@me")
-            return Sent()
+            return Sent("shown")
         pieces, number = texts_of(delivery), len(delivery.sent)
         more = number + 1 < len(pieces) + len(delivery.files)
         if number < len(pieces):
@@ -152,7 +161,7 @@ class DiscordAdapter:
             try:
                 return reference_of(self.api.call("PATCH", f"{path}/{delivery.replaces[0].split()[-1]}", whole))
             except Refusal as error:
-                if error.code != UNKNOWN_MESSAGE:
+                if error.code != UNKNOWN_MESSAGE or delivery.kind == "draft":
                     raise
         answered = delivery.body.get("answers")
         if answered and not delivery.sent:
@@ -164,7 +173,18 @@ class DiscordAdapter:
             return self.api.call("GET", path, timeout=5.0)
         except (Refusal, httpx.HTTPError) as error:
             why = str(error) if isinstance(error, Refusal) else type(error).__name__
+            if isinstance(error, Refusal) and error.status in (403, 404):
+                raise Permanent(f"Discord does not show {path}: {why}") from error
             raise Unavailable(f"Discord does not answer {path}: {why}") from error
+
+
+def is_discord_s(url: str, api_url: str) -> bool:
+    """What a message says of its files is not to lead us anywhere else."""
+    file, api = urlsplit(url), urlsplit(api_url)
+    return (file.scheme == "https" and file.hostname in FILE_HOSTS) or (file.scheme, file.netloc) == (
+        api.scheme,
+        api.netloc,
+    )
 
 
 def unique(delivery: Outbound) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 
+import structlog
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackClientError
 
@@ -12,8 +14,13 @@ from app.adapters.slack.parse import Me
 from app.config.adapters import SlackAdapter as Settings
 from app.errors import Unavailable
 
+log = structlog.get_logger()
+
 FRESH_SECONDS = 60.0
 """Somebody who is taken out of a group has its rights for so long yet."""
+STALE_SECONDS = 600.0
+"""And for so long where Slack does not answer."""
+AGAIN_AFTER = 10.0
 
 
 class Account:
@@ -27,7 +34,9 @@ class Account:
         self._lock = threading.Lock()
         self._me: Me | None = None
         self._members: dict[str, frozenset[str]] = {}
-        self._asked_at = 0.0
+        self._asking = threading.Lock()
+        self._asked_at = self._known_at = -math.inf
+        self._why = ""
 
     def me(self) -> Me:
         with self._lock:
@@ -44,11 +53,39 @@ class Account:
         """The groups that somebody is in, of those that the config names."""
         if not self.groups:
             return []
+        self._refresh()
         with self._lock:
-            if not self._members or time.monotonic() - self._asked_at > FRESH_SECONDS:
-                self._members = {group: self._members_of(group) for group in self.groups}
-                self._asked_at = time.monotonic()
+            if time.monotonic() - self._known_at > STALE_SECONDS:
+                raise Unavailable(f"Slack does not say who is in the user groups {', '.join(self.groups)}: {self._why}")
             return [group for group, members in self._members.items() if user in members]
+
+    def _refresh(self) -> None:
+        """Ask Slack, where it is time to: one thread does, and the others go on with what is known, if anything is."""
+        with self._lock:
+            fresh = time.monotonic() - self._asked_at < FRESH_SECONDS
+            known = time.monotonic() - self._known_at <= STALE_SECONDS
+        if fresh or not self._asking.acquire(blocking=not known):
+            return
+        try:
+            with self._lock:
+                if time.monotonic() - self._asked_at < FRESH_SECONDS:
+                    return
+            self._ask()
+        finally:
+            self._asking.release()
+
+    def _ask(self) -> None:
+        try:
+            members = {group: self._members_of(group) for group in self.groups}
+        except Unavailable as error:
+            with self._lock:
+                # Not again with each event, which would only make it worse.
+                self._asked_at, self._why = time.monotonic() - FRESH_SECONDS + AGAIN_AFTER, error.message
+            log.warning("groups_unknown", error=error.message)
+            return
+        with self._lock:
+            self._members = members
+            self._asked_at = self._known_at = time.monotonic()
 
     def _members_of(self, group: str) -> frozenset[str]:
         try:

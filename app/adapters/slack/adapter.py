@@ -105,9 +105,10 @@ class SlackAdapter:
         return download(str(source["url"]), self.settings, most)
 
     def settle(self, delivery: Outbound) -> Settled:
-        """Edits and reactions can be done twice; messages carry the id of their delivery, and files their name."""
+        """Reactions can be done twice, and so can edits; but where what was to be changed is gone, a message was sent.
+        Messages carry the id of their delivery, and files their name."""
         pieces = texts_of(delivery)
-        if delivery.kind.startswith("progress") or edits(delivery):
+        if delivery.kind.startswith("progress"):
             return Absent()
         channel, thread = parts_of(delivery.address)
         try:
@@ -142,7 +143,7 @@ class SlackAdapter:
         except SlackApiError as error:
             if error.response.get("error") not in DONE_BEFORE[method]:
                 raise
-        return Sent()
+        return Sent("shown")
 
     def _say(self, delivery: Outbound, channel: str, thread: str | None, text: str) -> str:
         """Post a part of it, or change the message that it replaces. What Slack calls the message."""
@@ -157,21 +158,24 @@ class SlackAdapter:
             return self._put(delivery, channel, thread, {"text": blocks.escaped(plain(text))})
 
     def _put(self, delivery: Outbound, channel: str, thread: str | None, shown: Mapping[str, Any]) -> str:
+        loud = bool(thread and self.settings.response.broadcast and delivery.kind == "reply") or None
         if edits(delivery):
             ts = delivery.replaces[0]
             try:
-                self.client.chat_update(channel=channel_of(ts, channel), ts=ts_of(ts), **shown)
+                self.client.chat_update(channel=channel_of(ts, channel), ts=ts_of(ts), reply_broadcast=loud, **shown)
             except SlackApiError as error:
-                if error.response.get("error") not in GONE:
+                if error.response.get("error") not in GONE or delivery.kind == "draft":
                     raise
             else:
                 return ts
         answer = self.client.chat_postMessage(
             channel=channel,
             thread_ts=thread,
-            reply_broadcast=bool(thread and self.settings.response.broadcast and delivery.kind == "reply"),
+            reply_broadcast=loud,
             metadata={"event_type": EVENT_TYPE, "event_payload": mark_of(delivery)},
+            # What a model writes is not to be fetched by whoever reads it.
             unfurl_links=False,
+            unfurl_media=False,
             **shown,
         )
         # A person's id was given where a channel's is wanted: what Slack made of it is needed for edits.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import httpx2 as httpx
@@ -17,7 +18,7 @@ from app.adapters.telegram.parse import Me, happening_of
 from app.config.adapters import TelegramAdapter as Settings
 from app.errors import Permanent, Transient, Unavailable
 from app.ports import Drafts, InDoubt
-from app.results import Absent, Ambiguous, Place, SendResult, Sent, Settled
+from app.results import Absent, Ambiguous, Place, Retry, SendResult, Sent, Settled
 from app.traffic import EVERYWHERE, Happening, Limit, Outbound
 
 log = structlog.get_logger()
@@ -111,9 +112,20 @@ class TelegramAdapter:
             raise Transient(f"the connection to Telegram broke: {type(error).__name__}") from error
 
     def settle(self, delivery: Outbound) -> Settled:
-        """Edits and reactions can be done twice."""
-        if delivery.kind.startswith("progress") or edits(delivery):
+        """Reactions and edits can be done twice; but where what was to be changed is gone, a message was sent."""
+        if delivery.kind.startswith("progress"):
             return Absent()
+        if edits(delivery):
+            try:
+                shown = {"text": plain(texts_of(delivery)[0]), "link_preview_options": {"is_disabled": True}}
+                if self._changed(delivery, shown):
+                    return Absent()
+            except (Refusal, httpx.HTTPError) as error:
+                found = refusal(error, self.limits(delivery)[-1].key)
+                why = f"whether it is there can't be told now: {found.reason}"
+                return (
+                    replace(found, reason=why, doubtful=True) if isinstance(found, Retry) else Retry(why, doubtful=True)
+                )
         return Ambiguous("it may have arrived, and Telegram has no way to find out: look into the chat")
 
     def send(self, delivery: Outbound) -> SendResult:
@@ -128,7 +140,7 @@ class TelegramAdapter:
             reaction = [{"type": "emoji", "emoji": REACTION}] if delivery.kind == "progress" else []
             message = {"chat_id": where["chat_id"], "message_id": delivery.body["message"], "reaction": reaction}
             self.api.call("setMessageReaction", message)
-            return Sent()
+            return Sent("shown")
         pieces, number = texts_of(delivery), len(delivery.sent)
         more = number + 1 < len(pieces) + len(delivery.files)
         if number < len(pieces):
@@ -149,20 +161,24 @@ class TelegramAdapter:
                 raise
             return self._put(delivery, where, {"text": plain(text)})
 
+    def _changed(self, delivery: Outbound, shown: Mapping[str, Any]) -> bool:
+        """False where the message that it replaces is gone. Can be done again."""
+        chat, _, message = delivery.replaces[0].partition(" ")
+        try:
+            self.api.call("editMessageText", {**shown, "chat_id": chat, "message_id": int(message)})
+        except Refusal as error:
+            if SAME in error.description:
+                return True
+            if delivery.kind == "draft" or not any(words in error.description for words in GONE):
+                raise
+            return False
+        return True
+
     def _put(self, delivery: Outbound, where: Mapping[str, Any], shown: Mapping[str, Any]) -> str:
         """Send it, or change the message that it replaces. What Telegram calls the message."""
         whole = {**shown, "link_preview_options": {"is_disabled": True}}
-        if edits(delivery):
-            chat, _, message = delivery.replaces[0].partition(" ")
-            try:
-                self.api.call("editMessageText", {**whole, "chat_id": chat, "message_id": int(message)})
-            except Refusal as error:
-                if SAME not in error.description and not any(words in error.description for words in GONE):
-                    raise
-                if SAME in error.description:
-                    return delivery.replaces[0]
-            else:
-                return delivery.replaces[0]
+        if edits(delivery) and self._changed(delivery, whole):
+            return delivery.replaces[0]
         answered = delivery.body.get("answers")
         if answered and not delivery.sent:
             whole["reply_parameters"] = {"message_id": answered, "allow_sending_without_reply": True}

@@ -1,4 +1,4 @@
-"""Whatever a provider tells, in whatever shape, is understood or left out: never an error for which it is told again."""
+"""Whatever a provider tells, in whatever shape, is understood or left out: never an error that makes it repeat it."""
 
 from __future__ import annotations
 
