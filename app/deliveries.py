@@ -50,7 +50,7 @@ HEAD = """
         head.id, head.turn_id, head.kind, head.body, head.attempts, head.doubtful, head.sent, head.created_at,
         turn.trace,
         (SELECT first.sent FROM delivery AS first WHERE first.turn_id = head.turn_id AND first.kind = CASE
-            WHEN head.kind = 'reply' THEN 'draft'
+            WHEN head.kind IN ('reply', 'cancelled') THEN 'draft'
             WHEN head.kind = 'progress_end' THEN 'progress'
             WHEN head.kind LIKE 'approval_outcome:%' THEN 'approval:' || substr(head.kind, 18) END) AS replaces,
         turn.finished_at IS NOT NULL AS over,

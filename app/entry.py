@@ -24,6 +24,8 @@ from app.traffic import BESIDE, Happening, Inbound, Ordered, Pressed, Said, safe
 
 log = structlog.get_logger()
 
+MENTIONED = "(They mentioned you, and said nothing else.)"
+"""In place of an empty message, which some models refuse."""
 UNKNOWN_KIND = "application/octet-stream"
 
 # Orders begin no conversation, nor does what a job says to a channel.
@@ -90,9 +92,15 @@ def listen(desk: Desk, adapter: Chat, said: Said) -> Entered:
     if why is not None:
         return dropped(desk.settings.messages, adapter, said, why)
     command = parse(storable(said.text))
-    if command is not None:
+    if command is not None and is_order(said, command):
         return obey(desk, adapter, said, command)
-    return take_in(desk, adapter, said)
+    return take_in(desk, adapter, said if said.text or said.files else replace(said, text=MENTIONED))
+
+
+def is_order(said: Said, command: Command) -> bool:
+    """In a channel `new` may be a word of a conversation; with an id, a slash or the bot's name it is an order."""
+    named = bool(command.about) and command.verb != "bash"
+    return said.dm or said.meant or named or said.text.startswith("/")
 
 
 def placed(desk: Desk, adapter: Chat, said: Said) -> tuple[Said, bool]:

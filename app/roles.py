@@ -16,6 +16,9 @@ from app.leases import TAKE, Keeper, Lease
 
 log = structlog.get_logger()
 
+LOOK_EVERY = 2.0
+"""Seconds, of who stands by."""
+
 TAKE_ROLE = f"""
     INSERT INTO role (name, lease_owner, lease_token, lease_until)
     VALUES (:name, :owner, 1, now() + make_interval(secs => :ttl))
@@ -91,7 +94,7 @@ class RoleHolder:
             except Exception:
                 # The thread must outlive any surprise: without it the connection would be nobody's.
                 log.exception("role_failed", role=self.name)
-            self._ended.wait(self.keeper.renew)
+            self._ended.wait(min(self.keeper.renew, LOOK_EVERY))
 
     def _lead_once(self) -> None:
         lease = self._lease = take_role(self.db, self.keeper, self.name)

@@ -103,6 +103,8 @@ class Said:
     """Of the conversation that it is part of, or begins; in a flat channel ends with ` m` and the message's id."""
     reply: Mapping[str, Any]
     dm: bool = False
+    parent: str = ""
+    """The channel that it is below, where it is in a thread that not all of that see."""
     meant: bool = False
     """It mentions the bot, or answers it."""
     in_thread: bool = False
@@ -129,6 +131,8 @@ class Ordered:
     reply: Mapping[str, Any]
     """Where the outcome of a command goes that takes a while."""
     dm: bool = False
+    parent: str = ""
+    """The channel that it is below, where it is in a thread that not all of that see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +146,8 @@ class Pressed:
     decision: Literal["approve", "deny"]
     bypass: bool = False
     dm: bool = False
+    parent: str = ""
+    """The channel that it is below, where it is in a thread that not all of that see."""
 
 
 Happening = Said | Ordered | Pressed

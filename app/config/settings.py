@@ -209,6 +209,9 @@ class Settings(Section):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two adapters are named {', '.join(twice)}: a name must be unique")
+        tokens = [adapter.bot_token.get_secret_value() for adapter in adapters if hasattr(adapter, "bot_token")]
+        if len(set(tokens)) < len(tokens):
+            raise ValueError("two adapters have one bot_token: they would take each other's messages; use one of them")
         return adapters
 
     @model_validator(mode="after")

@@ -32,7 +32,7 @@ def may_bot(sender: Sender, allow: Allow | TelegramAllow) -> str | None:
 def may_be_there(what: Happening, allow: Allow | TelegramAllow) -> str | None:
     if what.dm:
         return None if allow.dms else "allow.dms is false"
-    if allow.channels and what.channel not in allow.channels:
+    if allow.channels and not {what.channel, what.parent} & set(allow.channels):
         return f"{what.channel} is not among allow.channels"
     return None
 
@@ -41,6 +41,9 @@ def is_meant(said: Said, adapter: Chat, *, goes_on: bool) -> str | None:
     """Whether a message is for the agent; `goes_on`: it is part of a conversation that has begun before."""
     if said.dm:
         return None
+    if said.sender.bot and not said.meant:
+        # Two agents would answer each other for ever.
+        return "it is a bot's, and does not mention this one"
     trigger = adapter.thread_trigger if goes_on and said.in_thread else adapter.trigger
     if goes_on and said.flat:
         trigger = "message"

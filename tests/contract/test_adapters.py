@@ -152,6 +152,23 @@ def test_what_triggers_a_turn(
     assert chat.turns() - before == int(answered)
 
 
+def test_a_bot_has_to_mention_this_one_each_time_or_two_would_talk_for_ever(chat: Chat) -> None:
+    if not chat.bots_meet:
+        pytest.skip("its provider tells no bot what another one says")
+    chat.start(adapter={"allow": {"bots": True}, "trigger": "message"})
+    root = chat.say("hello", "robot", mention=True)
+    chat.say("and you?", "robot", thread=root)
+    chat.say("and you?", "robot")
+    assert chat.turns() == 1
+
+
+def test_who_mentions_the_bot_and_says_nothing_else_is_heard(chat: Chat) -> None:
+    chat.start()
+    chat.say("", mention=True)
+    chat.until_sent()
+    assert chat.heard("channel") == ["re: (They mentioned you, and said nothing else.)"]
+
+
 def test_a_busy_thread_says_so_where_it_is_told_to(chat: Chat) -> None:
     chat.start(task={"busy": "reject"})
     chat.dm("first")

@@ -92,3 +92,22 @@ def test_a_reply_shows_what_it_answers(chat: FlatChat) -> None:
         assert answer.reference == asked.id
     else:
         assert answer.thread_ts is None
+
+
+def test_a_group_that_became_a_supergroup_gets_its_reply_there(database_url: str, redis_url: str) -> None:
+    with TelegramChat.opened(database_url, redis_url) as chat:
+        chat.start(adapter={"progress": False})
+        ann, group = chat.people["ann"], chat.fake.group("small")
+        chat.deliver(chat.fake.say(group, ann, f"@{chat.fake.bot.username} hello"))
+        grown = chat.fake.migrate(group)
+        chat.until_sent()
+        assert [m.text for m in chat.fake.messages(grown) if m.sender.id == chat.fake.bot.id] == ["re: hello"]
+
+
+def test_a_word_that_is_a_command_is_one_only_where_it_is_meant_so(chat: FlatChat) -> None:
+    say(chat, "ann", "old or new?", mention=True)
+    chat.until_sent()
+    say(chat, "ann", "new")
+    say(chat, "ann", "new", mention=True)
+    commands = [command for (command,) in rows(chat.worker.db, "SELECT command FROM turn ORDER BY seq")]
+    assert commands == [None, None, "new"]

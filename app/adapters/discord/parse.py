@@ -25,6 +25,7 @@ SAID = (0, 19)
 """Types of messages that somebody said: by themselves, and as a reply.
 https://discord.com/developers/docs/resources/message#message-object-message-types"""
 THREADS = (10, 11, 12)
+PRIVATE_THREAD = 12
 """https://discord.com/developers/docs/resources/channel#channel-object-channel-types"""
 PING, COMMAND, COMPONENT = 1, 2, 3
 """https://discord.com/developers/docs/interactions/receiving-and-responding#interaction-object-interaction-type"""
@@ -43,11 +44,13 @@ class Me:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """Where something was said: in `root` itself, or in a thread of it."""
+    """Where something was said: in a channel, or in a thread of it."""
 
     id: str
     root: str
+    """The channel whose people see it: of a private thread itself."""
     thread: bool
+    parent: str = ""
 
 
 def verify(headers: Mapping[str, str], body: bytes, public_key: str) -> None:
@@ -63,8 +66,9 @@ def verify(headers: Mapping[str, str], body: bytes, public_key: str) -> None:
 
 
 def channel_of(channel: Mapping[str, Any]) -> Channel:
-    thread = channel.get("type") in THREADS
-    return Channel(str(channel["id"]), str(channel["parent_id"] if thread else channel["id"]), thread)
+    thread, private = channel.get("type") in THREADS, channel.get("type") == PRIVATE_THREAD
+    found, parent = str(channel["id"]), str(channel["parent_id"]) if thread else ""
+    return Channel(found, parent if thread and not private else found, thread, parent)
 
 
 def said_of(message: Mapping[str, Any], place: Channel, settings: Settings, me: Me) -> Said | None:
@@ -81,6 +85,7 @@ def said_of(message: Mapping[str, Any], place: Channel, settings: Settings, me: 
     return Said(
         sender=Sender(str(author["id"]), roles_of(message), bool(author.get("bot") or message.get("webhook_id"))),
         channel=place.root,
+        parent=place.parent,
         text=re.sub(rf"^\s*<@!?{me.user}>[\s:,]*", "", text).strip(),
         event_key=f"message {message['id']}",
         key=f"{place.id} m{message['id']}" if flat else place.id,
@@ -124,12 +129,13 @@ def interaction_of(interaction: Mapping[str, Any], place: Channel) -> Happening 
     match interaction.get("type"), str(data.get("custom_id") or "").split(":"):
         case (3, ["heyfleet", letter, code]) if letter in BUTTONS:
             decision, bypass = BUTTONS[letter]
-            return Pressed(sender, place.root, code, decision, bypass, dm)
+            return Pressed(sender, place.root, code, decision, bypass, dm, place.parent)
         case (2, _):
             options = {str(option.get("name")): option.get("value") for option in data.get("options") or ()}
             return Ordered(
                 sender=sender,
                 channel=place.root,
+                parent=place.parent,
                 text=str(options.get("command") or "").strip(),
                 event_key=f"interaction {interaction['id']}",
                 key=place.id,

@@ -182,14 +182,7 @@ class TelegramAdapter:
         answered = delivery.body.get("answers")
         if answered and not delivery.sent:
             whole["reply_parameters"] = {"message_id": answered, "allow_sending_without_reply": True}
-        try:
-            return reference_of(self.api.call("sendMessage", {**whole, **where}))
-        except Refusal as error:
-            # A group became a supergroup: https://core.telegram.org/bots/api#responseparameters
-            moved = error.parameters.get("migrate_to_chat_id")
-            if moved is None:
-                raise
-            return reference_of(self.api.call("sendMessage", {**whole, **where, "chat_id": moved}))
+        return reference_of(self.api.call("sendMessage", {**whole, **where}))
 
 
 def where_of(address: str) -> dict[str, Any]:

@@ -45,7 +45,21 @@ class Api:
         file: tuple[str, str, bytes, str] | None = None,
         timeout: float = TIMEOUT,
     ) -> Any:
-        """The `result`. `file` is (parameter, name, content, media type). Raises Refusal and httpx errors."""
+        """The `result`. `file` is (parameter, name, content, media type). Raises Refusal and httpx errors.
+
+        Where a group has become a supergroup, it is done there: https://core.telegram.org/bots/api#responseparameters
+        """
+        try:
+            return self._call(method, params, file=file, timeout=timeout)
+        except Refusal as error:
+            moved = error.parameters.get("migrate_to_chat_id")
+            if moved is None or "chat_id" not in params:
+                raise
+            return self._call(method, {**params, "chat_id": moved}, file=file, timeout=timeout)
+
+    def _call(
+        self, method: str, params: Mapping[str, Any], *, file: tuple[str, str, bytes, str] | None, timeout: float
+    ) -> Any:
         url = f"{self._base}/bot{self._token}/{method}"
         given = {name: value for name, value in params.items() if value is not None}
         if file is None:

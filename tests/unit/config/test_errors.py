@@ -121,6 +121,11 @@ from tests.unit.config.conftest import Problems
             "two adapters are named a: a name must be unique",
         ),
         (
+            "adapters: [{kind: telegram, name: a, bot_token: x}, {kind: telegram, name: b, bot_token: x}]",
+            "1: adapters",
+            "two adapters have one bot_token: they would take each other's messages; use one of them",
+        ),
+        (
             "adapters: [{kind: local, name: a, local: 1}]",
             "1: adapters[0].local",
             "there is no such key; known here: agent, allow, kind, name, permissions",
