@@ -54,7 +54,10 @@ class Adapter(Protocol):
         ...
 
     def place(self, kind: str, name: str) -> Place | None:
-        """Where a job runs whose target is this `channel` or `user`; None: it can't be one. Pure."""
+        """Where a job runs whose target is this `channel` or `user`; None: it can't be one.
+
+        May ask the provider. Raises Transient and Permanent.
+        """
         ...
 
     def send(self, delivery: Outbound) -> SendResult:

@@ -50,7 +50,8 @@ def outcome_of(
             wait = max(backoff(attempts, settings), after or 0.0)
             return Outcome(DeliveryState.PENDING, attempts, reason, wait, doubtful or result.doubtful)
         case Ambiguous(reason) if tries_left and in_doubt != "flag" and not result.final:
-            return Outcome(DeliveryState.PENDING, attempts, reason, backoff(attempts, settings), doubtful=True)
+            wait = max(backoff(attempts, settings), settings.settle_after if in_doubt == "look" else 0.0)
+            return Outcome(DeliveryState.PENDING, attempts, reason, wait, doubtful=True)
         case Retry(reason) if doubtful or result.doubtful:
             return Outcome(DeliveryState.AMBIGUOUS, attempts, reason)
         case Retry(reason) | Failed(reason):

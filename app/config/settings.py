@@ -141,6 +141,8 @@ class Delivery(Section):
     backoff: Duration = 2.0
     """The first wait between attempts; doubled each time, with jitter."""
     max_backoff: Duration = 600.0
+    settle_after: Duration = 10.0
+    """How long after a send whose answer was lost it is looked for: a slow provider may show it only then."""
 
 
 class Retention(Section):

@@ -68,7 +68,7 @@ class Chat(ABC):
         self.ingresses += [Ingress(*self.urls, whole) for _ in range(ingresses)]
         adapters = self.ingresses[0].core.adapters
         # What happens to the model's answers is of no interest to a provider's rules on speed.
-        more = {"delivery": {"backoff": "10ms"}, **whole}
+        more = {"delivery": {"backoff": "10ms", "settle_after": "10ms"}, **whole}
         self.worker = Worker(*self.urls, model=self.model, ports=adapters, **more)
         self.runner = Runner(*self.urls, runtime=self.runtime, **more)
         self._stations += [self.worker, self.runner]

@@ -319,6 +319,13 @@ def test_a_look_comes_before_what_a_dead_process_had_begun_is_sent(worker: Make,
     assert states(db) == [("sent", 2)]
 
 
+def test_it_is_not_looked_for_too_soon(worker: Make, db: Database) -> None:
+    """A provider that was too slow to answer may show it only later."""
+    w, destination = staged(worker, adapter=looking(Ambiguous("no answer"), settled=[]))
+    w.deliver(destination)
+    assert value(db, "SELECT due_at - now() BETWEEN '9 s' AND '10 s' FROM delivery")
+
+
 def test_doubt_outlives_the_process_that_was_settling_it(worker: Make, db: Database) -> None:
     w, destination = staged(worker, adapter=looking(Ambiguous("no answer"), settled=[]))
     w.deliver(destination)

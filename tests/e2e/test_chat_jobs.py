@@ -28,10 +28,11 @@ class Room:
         jobs = [
             local_job("report", "1h", **target, prompt="say: the report"),
             local_job("clean", "1h", **target, prompt="run: rm -rf old"),
+            local_job("note", "1h", targets={NAME: {"users": [self.ann.id]}}, prompt="run: rm -rf mine"),
             local_job("beat", "1h", scope={NAME: {"channels": [self.channel.id]}}, prompt="say: still here"),
         ]
         self.fleet: Fleet = make_fleet(web=1, worker=1, runner=1, beat=1, config={"adapters": [adapter], "jobs": jobs})
-        wait_until(lambda: self.fleet.sql("SELECT count(*) FROM job") == [(3,)], 20, self.fleet.logs)
+        wait_until(lambda: self.fleet.sql("SELECT count(*) FROM job") == [(4,)], 20, self.fleet.logs)
 
     def say(self, text: str, thread: str | None = None) -> Message:
         message = self.fake.say(self.channel, self.ann, text, thread_ts=thread)
@@ -86,3 +87,17 @@ def test_a_heartbeat_speaks_where_people_wrote(room: Room) -> None:
     room.heard("hello")
     assert run(room.fleet, "jobs", "run", "beat").returncode == 0
     assert room.heard("still here").thread_ts == said.ts
+
+
+def test_a_person_can_be_a_job_s_target_and_answer_it(room: Room) -> None:
+    assert run(room.fleet, "jobs", "run", "note").returncode == 0
+    (direct,) = [channel for channel in room.fake.channels.values() if channel.kind == "im"]
+    wait_until(lambda: bool(room.fake.messages(direct)), 30, room.fleet.logs)
+    ((code,),) = room.fleet.sql("SELECT code FROM approval")
+    click = room.fake.click(room.ann, room.fake.messages(direct)[-1], "heyfleet_deny", code)
+    assert room.fake.post_interaction(room.url, click).status == 200
+    wait_until(lambda: room.fleet.sql("SELECT state FROM approval") == [("denied",)], 20, room.fleet.logs)
+    for envelope in room.fake.events_of(room.fake.say(direct, room.ann, "say: why?")):
+        room.fake.deliver(room.url, envelope)
+    wait_until(lambda: room.fake.messages(direct)[-1].text == "why?", 30, room.fleet.logs)
+    assert len(room.fleet.sql("SELECT id FROM thread")) == 1

@@ -213,7 +213,10 @@ def test_killed_at_every_commit_of_a_turn_in_slack(rig: Rig) -> None:
         ann = slack.person("ann")
         channel = slack.channel("", kind="im", members=[ann])
         tokens = {"bot_token": slack.bot_token, "signing_secret": slack.signing_secret, "api_url": slack.base_url}
-        rig.fleet.configure(adapters=[{"kind": "slack", "name": "team-chat", **tokens}], delivery={"backoff": "100ms"})
+        rig.fleet.configure(
+            adapters=[{"kind": "slack", "name": "team-chat", **tokens}],
+            delivery={"backoff": "100ms", "settle_after": "100ms"},
+        )
         rig.fleet.up(web=1)
         # The reaction, the turn's end, the reply and what takes the reaction away; accepting is the web's.
         assert rig.sweep("worker", False, lambda number: rig.one_chat(number, slack, channel, ann)) > 4

@@ -21,7 +21,7 @@ from app.clock import now
 from app.config.adapters import DiscordAdapter as Settings
 from app.errors import Permanent, Transient, Unavailable
 from app.ports import Drafts, InDoubt
-from app.results import Absent, Ambiguous, Place, SendResult, Sent, Settled
+from app.results import Absent, Ambiguous, Failed, Place, SendResult, Sent, Settled
 from app.traffic import EVERYWHERE, Happening, Limit, Outbound
 
 REACTION = "%F0%9F%91%80"
@@ -105,8 +105,25 @@ class DiscordAdapter:
         return {"message": reply["message"]} if self.settings.progress and reply.get("message") else None
 
     def place(self, kind: str, name: str) -> Place | None:
-        """A channel or a thread by its id. A person's direct messages have an id that has to be asked for."""
-        return Place(name, name, reply={"channel": name}) if kind == "channel" else None
+        """A channel or a thread by its id, or the direct messages with a person by theirs."""
+        if kind == "user":
+            name = self._direct(name)
+        if kind not in ("channel", "user"):
+            return None
+        try:
+            return Place(name, self.channel(name).root, reply={"channel": name})
+        except Unavailable as error:
+            # Of Discord; our own Postgres is there.
+            raise Transient(error.message, detail=error.detail) from error
+
+    def _direct(self, user: str) -> str:
+        """https://discord.com/developers/docs/resources/user#create-dm"""
+        try:
+            return str(self.api.call("POST", "/users/@me/channels", {"recipient_id": user})["id"])
+        except (Refusal, httpx.HTTPError) as error:
+            failed = refusal(error, EVERYWHERE)
+            why = f"Discord does not open the direct messages with {user}: {failed.reason}"
+            raise (Permanent(why) if isinstance(failed, Failed) else Transient(why)) from error
 
     def limits(self, delivery: Outbound) -> Sequence[Limit]:
         if delivery.kind.startswith("progress"):
@@ -120,6 +137,8 @@ class DiscordAdapter:
         try:
             return self.api.download(str(source["url"]), most)
         except Refusal as error:
+            if error.status == 429 or error.status >= 500:
+                raise Transient(f"Discord does not give it now: {error}") from error
             raise Permanent(f"Discord does not give it: {error}") from error
         except httpx.HTTPError as error:
             raise Transient(f"the connection to Discord broke: {type(error).__name__}") from error

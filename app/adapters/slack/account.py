@@ -10,9 +10,12 @@ import structlog
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackClientError
 
+from app.adapters.slack.answers import refusal
 from app.adapters.slack.parse import Me
 from app.config.adapters import SlackAdapter as Settings
-from app.errors import Unavailable
+from app.errors import Permanent, Transient, Unavailable
+from app.results import Failed
+from app.traffic import EVERYWHERE
 
 log = structlog.get_logger()
 
@@ -35,6 +38,7 @@ class Account:
         self._me: Me | None = None
         self._members: dict[str, frozenset[str]] = {}
         self._asking = threading.Lock()
+        self._directs: dict[str, str] = {}
         self._asked_at = self._known_at = -math.inf
         self._why = ""
 
@@ -48,6 +52,18 @@ class Account:
                     raise Unavailable(f"Slack does not say who the bot is: {said(error)}") from error
                 self._me = Me(str(answer["user_id"]), str(answer.get("bot_id") or ""))
             return self._me
+
+    def direct(self, user: str) -> str:
+        """The channel of the direct messages with somebody. Raises Transient and Permanent."""
+        if user not in self._directs:
+            try:
+                # https://docs.slack.dev/reference/methods/conversations.open
+                self._directs[user] = str(self.client.conversations_open(users=user)["channel"]["id"])
+            except (SlackClientError, OSError) as error:
+                failed = refusal(error, EVERYWHERE)
+                why = f"Slack does not open the direct messages with {user}: {failed.reason}"
+                raise (Permanent(why) if isinstance(failed, Failed) else Transient(why)) from error
+        return self._directs[user]
 
     def groups_of(self, user: str) -> list[str]:
         """The groups that somebody is in, of those that the config names."""

@@ -63,7 +63,9 @@ class SlackAdapter:
         return {"message": reply["message"]} if self.settings.progress and reply.get("message") else None
 
     def place(self, kind: str, name: str) -> Place | None:
-        """A channel by its id, or a person's direct messages by theirs: Slack takes a user's id for a channel's."""
+        """A channel by its id, or the direct messages with a person by theirs, whose own id Slack tells."""
+        if kind == "user":
+            name = self.account.direct(name)
         return Place(name, name, reply={"channel": name, "thread": None}) if kind in ("channel", "user") else None
 
     def understand(self, kind: str, payload: Mapping[str, Any]) -> Happening | None:

@@ -35,6 +35,8 @@ def download(url: str, settings: Settings, most: int) -> bytes:
     content = b""
     try:
         with httpx.stream("GET", url, headers=headers, timeout=60.0, follow_redirects=False, trust_env=False) as answer:
+            if answer.status_code == 429 or answer.status_code >= 500:
+                raise Transient(f"Slack does not give it now: HTTP {answer.status_code}")
             if not answer.is_success or answer.headers.get("Content-Type", "").startswith("text/html"):
                 # Without the right, Slack shows its page for logging in.
                 raise Permanent("Slack does not give it: the app needs the scope files:read, and to be in the channel")

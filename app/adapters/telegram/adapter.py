@@ -107,6 +107,8 @@ class TelegramAdapter:
             file = self.api.call("getFile", {"file_id": source["id"]})
             return self.api.download(str(file["file_path"]), most)
         except Refusal as error:
+            if error.code == 429 or error.code >= 500:
+                raise Transient(f"Telegram does not give it now: {error.description}") from error
             raise Permanent(f"Telegram does not give it: {error.description}") from error
         except httpx.HTTPError as error:
             raise Transient(f"the connection to Telegram broke: {type(error).__name__}") from error
