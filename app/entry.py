@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 from dataclasses import dataclass, replace
 from mimetypes import guess_type
 from typing import Any, assert_never
@@ -27,6 +27,9 @@ log = structlog.get_logger()
 MENTIONED = "(They mentioned you, and said nothing else.)"
 """In place of an empty message, which some models refuse."""
 UNKNOWN_KIND = "application/octet-stream"
+MOST_FILES = 20
+"""Of one message."""
+PASTED = frozenset(("image", "image0", "unknown", "file", "blob", "screenshot", "untitled", "message"))
 
 # Orders begin no conversation, nor does what a job says to a channel.
 GOES_ON = """
@@ -124,7 +127,7 @@ def placed(desk: Desk, adapter: Chat, said: Said) -> tuple[Said, bool]:
 
 
 def take_in(desk: Desk, adapter: Chat, said: Said) -> Entered:
-    inbound = with_progress(desk, inbound_of(adapter, said, attachments=[named(file) for file in said.files]))
+    inbound = with_progress(desk, inbound_of(adapter, said, attachments=named(said)))
     try:
         accepted = accept(desk.db, inbound, reject_busy=desk.settings.task.busy == "reject")
     except Refused as error:
@@ -139,12 +142,23 @@ def take_in(desk: Desk, adapter: Chat, said: Said) -> Entered:
     return Entered(accepted)
 
 
-def named(file: Mapping[str, Any]) -> dict[str, Any]:
-    """With a name that it can have in a sandbox, and what kind of file it is, where its provider does not say."""
-    name, kind = safe_name(str(file["name"]))[-100:] or "file", file["media_type"]
-    if kind == UNKNOWN_KIND:
-        kind = guess_type(name)[0] or kind
-    return {**file, "name": name, "media_type": kind}
+def named(said: Said) -> list[dict[str, Any]]:
+    """Its files with names that they can have in a sandbox, each another, and their kinds where its provider does not
+    say. Pasted pictures are all called the same: they get something of their message's id."""
+    found: list[dict[str, Any]] = []
+    taken: set[str] = set()
+    for number, file in enumerate(said.files[:MOST_FILES], 1):
+        name, kind = safe_name(str(file["name"]))[-100:] or "file", str(file["media_type"])
+        stem, dot, ending = name.partition(".")
+        if stem.lower() in PASTED:
+            name = f"{stem}-{re.sub('[^0-9]', '', said.event_key)[-6:]}{dot}{ending}"
+        while name in taken:
+            name = f"{number}-{name}"
+        taken.add(name)
+        if kind == UNKNOWN_KIND:
+            kind = guess_type(name)[0] or kind
+        found.append({**file, "name": name, "media_type": kind})
+    return found
 
 
 def with_progress(desk: Desk, inbound: Inbound) -> Inbound:
