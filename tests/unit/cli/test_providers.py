@@ -38,7 +38,7 @@ def test_an_adapter_must_be_there_and_meant(cli: CommandLine, kind: str, verb: l
     said = cli.refused(kind, *verb)
     assert said.startswith(f"there is no {kind} adapter: add one under adapters in heyfleet.yaml")
 
-    several = [{"kind": kind, "name": name, **ADAPTERS[kind]} for name in ("one", "two")]
+    several = [{"kind": kind, "name": n, **ADAPTERS[kind], "bot_token": f"token of {n}"} for n in ("one", "two")]
     cli.configure(*several)
     assert cli.refused(kind, *verb) == f"there are several {kind} adapters: say which with --adapter (one, two)"
     said = cli.refused(kind, *verb, "--adapter", "three")

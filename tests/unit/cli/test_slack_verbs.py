@@ -146,7 +146,7 @@ def test_a_manifest_needs_no_adapter(cli: CommandLine, mode: str) -> None:
 
 
 def test_a_manifest_follows_the_adapter(cli: CommandLine, fake: FakeSlack) -> None:
-    cli.configure(adapter(fake, mode="socket", command="/ops"), adapter(fake, name="other"))
+    cli.configure(adapter(fake, mode="socket", command="/ops"), adapter(fake, name="other", bot_token="xoxb-another"))
     assert "say which with --adapter (team, other)" in cli.refused("slack", "manifest")
     made = cli.run("slack", "manifest", "--adapter", "team", "--json").json
     assert made["settings"]["socket_mode_enabled"] is True
