@@ -37,17 +37,19 @@ def no_timer(destination: UUID, seconds: float) -> None:
 # Whether it may have arrived is read from the row itself once it is locked, not from the statement's snapshot.
 HEAD = """
     , head AS (
-        UPDATE delivery SET state = 'sending', attempts = attempts + 1, doubtful = doubtful OR state = 'sending'
+        UPDATE delivery SET state = 'sending', attempts = attempts + 1, doubtful = doubtful OR state = 'sending',
+            tried_at = CASE WHEN doubtful OR state = 'sending' THEN coalesce(tried_at, created_at) ELSE now() END
         FROM lane
         WHERE delivery.id = (
                 SELECT id FROM delivery
                 WHERE destination_id = :destination AND state IN ('pending', 'sending') ORDER BY seq LIMIT 1)
             AND (delivery.state = 'pending' AND delivery.due_at <= now() OR delivery.state = 'sending')
         RETURNING delivery.id, delivery.turn_id, delivery.kind, delivery.body, delivery.attempts, delivery.doubtful,
-            delivery.sent, delivery.created_at
+            delivery.sent, delivery.created_at, delivery.tried_at
     )
     SELECT lane.adapter, lane.address, lane.lease_token, destination.version + 1 AS seen,
         head.id, head.turn_id, head.kind, head.body, head.attempts, head.doubtful, head.sent, head.created_at,
+        head.tried_at,
         turn.trace,
         (SELECT first.sent FROM delivery AS first WHERE first.turn_id = head.turn_id AND first.kind = CASE
             WHEN head.kind IN ('reply', 'cancelled') THEN 'draft'
@@ -224,6 +226,7 @@ def outbound_of(box: Outbox, row: Row[Any]) -> Outbound:
         sent=row.sent,
         replaces=row.replaces or (),
         staged_at=row.created_at,
+        tried_at=row.tried_at,
     )
 
 

@@ -60,6 +60,8 @@ class Outbound:
     """What the other side calls the message that this one is to change, where there is one."""
     staged_at: datetime = EPOCH
     """No part of it was sent before."""
+    tried_at: datetime = EPOCH
+    """When its next part was first tried, of those tries that may have arrived: it is not there from before."""
 
 
 BESIDE = " beside"

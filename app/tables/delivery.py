@@ -38,6 +38,8 @@ class Delivery(WithCreated, WithId, Base):
     """What the other side calls the parts of it that have arrived."""
     doubtful: Mapped[bool] = mapped_column(server_default=text("false"))
     """Its next part may have arrived: the process that sent it died, or the answer to it was lost."""
+    tried_at: Mapped[datetime | None]
+    """When its next part was first tried, of those tries that may have arrived."""
     due_at: Mapped[datetime] = mapped_column(server_default=func.now())
     error: Mapped[str | None]
     finished_at: Mapped[datetime | None]

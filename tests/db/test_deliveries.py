@@ -60,9 +60,9 @@ def test_what_the_adapter_gets(worker: Make, db: Database) -> None:
     w, destination = staged(worker)
     w.deliver(destination)
     (sent,) = w.adapter.sends
-    delivery, turn, staged_at = rows(db, "SELECT id, turn_id, created_at FROM delivery")[0]
+    delivery, turn, staged_at, tried_at = rows(db, "SELECT id, turn_id, created_at, tried_at FROM delivery")[0]
     body = {"thread": "t0", "run": str(turn), "status": "done", "text": "re: 0"}
-    assert sent == Outbound(str(delivery), "x", "reply", body, 1, [], [], staged_at=staged_at)
+    assert sent == Outbound(str(delivery), "x", "reply", body, 1, [], [], staged_at=staged_at, tried_at=tried_at)
 
 
 def test_files_go_with_the_reply(worker: Make, runner: Make, db: Database) -> None:
@@ -334,6 +334,32 @@ def test_doubt_outlives_the_process_that_was_settling_it(worker: Make, db: Datab
     w.adapter.settled = [Sent("r1")]
     w.deliver(destination)
     assert len(w.adapter.sends) == 1
+
+
+def test_it_is_told_when_it_may_first_have_arrived(worker: Make, db: Database) -> None:
+    """A provider that knows a message again only for a while is asked within that while: from the first try that may
+    have arrived, not from the delivery's making nor from the latest try."""
+    adapter = looking(Retry("no connection"), Ambiguous("no answer"), Retry("429"), settled=[])
+    w, destination = staged(worker, adapter=adapter)
+    for _ in range(2):
+        make_due(db)
+        w.deliver(destination)
+    first_doubt = value(db, "SELECT tried_at FROM delivery")
+    for _ in range(2):
+        make_due(db)
+        w.deliver(destination)
+    assert adapter.sends[0].tried_at < first_doubt
+    assert [sent.tried_at for sent in adapter.sends[1:]] == [first_doubt] * 3
+    assert [asked.tried_at for asked in adapter.asked] == [first_doubt] * 2
+
+
+def test_a_dead_process_s_try_is_the_first_that_may_have_arrived(worker: Make, db: Database) -> None:
+    _, destination = staged(worker)
+    db.rows(deliveries.TAKE_HEAD, destination=destination, owner="dead", ttl=0)
+    tried_at = value(db, "SELECT tried_at FROM delivery")
+    w: Worker = worker(adapter=looking(settled=[]))
+    w.deliver(destination)
+    assert [asked.tried_at for asked in w.adapter.asked] == [tried_at]
 
 
 def test_an_operator_s_retry_does_not_look(worker: Make, db: Database) -> None:

@@ -146,7 +146,7 @@ class DiscordAdapter:
     def settle(self, delivery: Outbound) -> Settled:
         """While the nonce holds, Discord itself sees that nothing is there twice."""
         repeatable = delivery.kind.startswith("progress") or edits(delivery)
-        if repeatable or now() - delivery.staged_at < NONCE_HOLDS:
+        if repeatable or now() - delivery.tried_at < NONCE_HOLDS:
             return Absent()
         return Ambiguous("it may have arrived, too long ago for Discord to tell: look into the channel")
 
