@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row
 
 from app.audit import encoded, event, insert_events
 from app.clock import uuid7
-from app.db import compiled
+from app.db import Database, compiled
 from app.jsonb import dumps, storable
 from app.states import TurnState
 from app.traffic import BESIDE
@@ -56,6 +56,35 @@ STAGE = """
 
 NOTE = insert_events("(SELECT 1) AS here")
 
+# All of the above for a command that was obeyed, in one round trip: a chat waits for its answer. The turn's own row is
+# looked at again once the thread's is locked, so that of two processes which carried it out one closes it.
+OBEYED = f"""
+    WITH lane AS (
+        SELECT id FROM thread WHERE id = :thread FOR NO KEY UPDATE
+    ), closed AS (
+        UPDATE turn SET state = 'done', answer = :text, finished_at = now()
+        FROM lane WHERE turn.id = :turn AND turn.thread_id = lane.id AND turn.state = 'queued' RETURNING turn.id
+    ), home AS (
+        UPDATE thread SET version = version + 1, open_turns = open_turns - 1,
+            wake_at = CASE WHEN open_turns = 1 THEN NULL ELSE now() END
+        FROM closed WHERE thread.id = :thread RETURNING thread.id, agent, adapter, key, open_turns
+    ), said AS (
+        INSERT INTO message (id, thread_id, turn_id, direction, actor, text)
+        SELECT :message, id, :turn, 'out', agent, :text FROM home
+    ), place AS (
+        INSERT INTO destination (id, adapter, address, last_seq, version, wake_at)
+        SELECT :place, adapter, :address, 1, 1, now() FROM home WHERE CAST(:address AS text) IS NOT NULL
+        ON CONFLICT (adapter, address) DO UPDATE SET
+            last_seq = destination.last_seq + 1, version = destination.version + 1, wake_at = now()
+        RETURNING id, last_seq
+    ), staged AS (
+        INSERT INTO delivery (id, destination_id, seq, turn_id, kind, body, state)
+        SELECT :delivery, place.id, place.last_seq, :turn, 'reply', jsonb_build_object(
+            'thread', home.key, 'run', CAST(:turn AS text), 'status', 'done', 'text', CAST(:text AS text)), 'pending'
+        FROM place, home
+    ), noted AS ({insert_events("home", thread="home.id")})
+    SELECT open_turns, (SELECT id FROM place) AS destination FROM home"""
+
 
 @dataclass(frozen=True, slots=True)
 class Closing:
@@ -71,6 +100,35 @@ class Closing:
     cancelled_by: str | None = None
     progress: Mapping[str, Any] | None = None
     """What shows that the agent is at work on it, to be taken away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """What is to be woken after a command was obeyed."""
+
+    behind: bool
+    """Other turns of its thread have waited for it."""
+    destination: UUID | None
+
+
+def close_obeyed(db: Database, thread: UUID, turn: UUID, trace: str, text: str, address: str | None) -> Closed | None:
+    """End the turn of a command, with what came of it; None where another process has done it.
+
+    It may be repeated: of two at once, and of one whose answer was lost, one counts. Raises Unavailable.
+    """
+    noted = event("turn_finished", trace=trace, turn=turn, state=TurnState.DONE.value, steps=0, cancelled_by=None)
+    params = {
+        "thread": thread,
+        "turn": turn,
+        "text": storable(text),
+        "address": address,
+        "message": uuid7(),
+        "place": uuid7(),
+        "delivery": uuid7(),
+        "events": encoded([noted]),
+    }
+    row = db.one(OBEYED, params)
+    return None if row is None else Closed(row.open_turns > 0, row.destination)
 
 
 def lock_thread(connection: Connection, turn: UUID) -> Row[Any] | None:

@@ -25,6 +25,8 @@ GOAL_P99_MS = 250
 GOAL_SLOWEST_MS = 3000
 PER_SECOND = 40
 """Of each provider."""
+CONNECTIONS = 4
+"""Of each provider: none waits for the answer to one event before it posts the next."""
 SLOW = "[[first_token_ms=5000]] hello"
 TELEGRAM_SECRET = "telegram-s-own"
 
@@ -69,9 +71,13 @@ def acks(rig: Rig) -> list[Figure]:
         ]
         with rig.fleet(threads=8, adapters=adapters) as running:
             took = {name: list[float]() for name in makers}
+            # Made beforehand: what a provider does until it posts is not what is measured.
+            posts = {name: [make(number) for number in range(seconds * PER_SECOND)] for name, make in makers.items()}
+            started = time.perf_counter()
             senders = [
-                threading.Thread(target=send, args=(running, make, seconds * PER_SECOND, took[name], rig.problems))
-                for name, make in makers.items()
+                threading.Thread(target=send, args=(running, share, started, took[name], rig.problems))
+                for name, made in posts.items()
+                for share in shares(made)
             ]
             for sender in senders:
                 sender.start()
@@ -98,13 +104,19 @@ def providers() -> Iterator[tuple[FakeSlack, FakeTelegram, FakeDiscord]]:
         yield slack, telegram, discord
 
 
-def send(running: Running, make: Callable[[int], Post], count: int, took: list[float], problems: list[str]) -> None:
+def shares(posts: list[Post]) -> list[list[tuple[float, Post]]]:
+    """Which posts go over which connection, each with the second in which it is due."""
+    timed = [(number / PER_SECOND, post) for number, post in enumerate(posts)]
+    return [timed[first::CONNECTIONS] for first in range(CONNECTIONS)]
+
+
+def send(
+    running: Running, posts: list[tuple[float, Post]], started: float, took: list[float], problems: list[str]
+) -> None:
     """One after the other on one connection, at their times; what comes late is sent as soon as it can be."""
     connection = http.client.HTTPConnection("127.0.0.1", running.ports[0], timeout=30)
-    started = time.perf_counter()
-    for number in range(count):
-        due = started + number / PER_SECOND
-        path, body, headers = make(number)
+    for seconds, (path, body, headers) in posts:
+        due = started + seconds
         time.sleep(max(0.0, due - time.perf_counter()))  # a steady load: each has its time
         sent_at = min(due, time.perf_counter())
         connection.request("POST", path, body, dict(headers))

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Row
 
 from app import approvals, bypasses
-from app.closing import Closing, close_queued, lock_thread
+from app.closing import close_obeyed
 from app.control.commands import Command
 from app.control.desk import Answered, Desk, Order, answer, cancel, revoke, sees
 from app.errors import Refused
 from app.inbox import Accepted
 from app.questions import minutes, shown_arguments
-from app.states import OPEN_TURNS, TurnState, sql_list
+from app.states import OPEN_TURNS, sql_list
 from app.traffic import Inbound
 
 SHORTEST_ID = 6
@@ -51,19 +51,13 @@ def obey_at_once(desk: Desk, order: Order, command: Command, inbound: Inbound, a
     each order is carried out once at most.
     """
     text = obey(desk, order, command, accepted.thread_id)
-    adapter = desk.adapters[inbound.adapter]
-    address = adapter.address(inbound.reply, inbound.key)
-    closing = Closing(accepted.turn_id, accepted.trace, TurnState.DONE, text, address)
-
-    def close(connection: Connection) -> UUID | None:
-        thread = lock_thread(connection, accepted.turn_id)
-        return close_queued(connection, thread, closing) if thread else None
-
-    destination = desk.db.carried_out(close)
-    # What was said meanwhile waited behind it.
-    desk.wakes.thread(accepted.thread_id)
-    if destination is not None:
-        desk.wakes.destination(destination)
+    address = desk.adapters[inbound.adapter].address(inbound.reply, inbound.key)
+    closed = close_obeyed(desk.db, accepted.thread_id, accepted.turn_id, accepted.trace, text, address)
+    if closed is not None and closed.behind:
+        # What was said meanwhile waited behind it.
+        desk.wakes.thread(accepted.thread_id)
+    if closed is not None and closed.destination is not None:
+        desk.wakes.destination(closed.destination)
     return text
 
 

@@ -11,9 +11,13 @@ from typing import Any
 
 from sqlalchemy import event
 
-from app import deliveries, inbox, sandbox_lane
+from app import closing, deliveries, inbox, sandbox_lane
+from app.control import obey
+from app.control.commands import parse
+from app.control.desk import Order
 from app.db import Database, compiled
 from app.inbox import accept
+from app.policy.people import Person
 from app.turns import facts, statements
 from tests.db.doubles import ScriptedModel, TrustedTool, bash, call
 from tests.db.rows import assert_settled, value
@@ -35,6 +39,8 @@ NAMES = {
     "take destination": deliveries.TAKE_HEAD,
     "next delivery": deliveries.NEXT_HEAD,
     "finish delivery": deliveries.FINISH,
+    "look at the thread's turns": obey.STANDING,
+    "close the command's turn": closing.OBEYED,
 }
 PLAIN = ["take thread", "commit step", "take destination", "finish delivery"]
 
@@ -148,3 +154,17 @@ def test_rejecting_while_busy_takes_a_transaction(db: Database) -> None:
     with counted(db) as sent:
         accept(db, inbound(), reject_busy=True)
     assert sent == ["BEGIN", "accept", "COMMIT"]
+
+
+def test_a_command_that_is_obeyed_at_once(worker: Make, db: Database) -> None:
+    """Three round trips, three commits: a chat waits for its answer, and no worker is woken for it."""
+    w: Worker = worker()
+    status = parse("status")
+    assert status is not None
+    with counted(w.db) as sent:
+        asked = inbound("status", command=status.text)
+        accepted = accept(w.db, asked)
+        order = Order(Person("ada"), asked.adapter, asked.adapter)
+        assert obey.obey_at_once(w.desk, order, status, asked, accepted) == w.settings.messages.status_idle
+    assert sent == ["accept", "look at the thread's turns", "close the command's turn"]
+    assert value(db, "SELECT wake_at FROM thread") is None
