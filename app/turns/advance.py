@@ -78,7 +78,7 @@ def hold(s: TurnServices, held: Held) -> Ended:
     task = s.settings.task
     limits = Limits(task.max_steps, task.turn_timeout * 1000, task.busy == "steer")
     while True:
-        action = decide(facts, limits, mine=mine)
+        action = decide(facts, limits, mine=mine, served=facts.adapter in s.adapters)
         # Trusted calls are marked running with their step's commit: given back before they ran, they would look as if
         # this process had died in the midst of them. Once it ends it has, and the next holder decides about them.
         if held.lease.stopped or (s.draining.is_set() and not isinstance(action, RunTools)):

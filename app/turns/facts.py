@@ -104,6 +104,8 @@ class TurnFacts:
     process must have died."""
     cancel_by: str | None
     retry_at: str | None
+    accepted_at: datetime
+    """By the database's clock, as `Facts.now`."""
     messages: Sequence[Mapping[str, Any]]
     files: Sequence[Mapping[str, Any]]
     """What came with it, each `{id, name, media_type, size, text, problem, source}`; with a `source` it is to be
@@ -163,6 +165,8 @@ class Facts:
     """Approvals that are waited for, each `{id, code, tool}`."""
     context_from: int
     """No transcript entry below this number is seen by the model."""
+    now: datetime
+    """When these were the facts."""
 
     @property
     def current(self) -> TurnFacts | None:
@@ -227,6 +231,7 @@ def facts_of(thread: UUID, row: Row[Any], started: UUID | None) -> Facts:
         entries=[EntryFacts(entry["seq"], entry["kind"], entry["body"]) for entry in row.entries or ()],
         asked=row.asked or (),
         context_from=row.context_from,
+        now=row.now,
     )
 
 
@@ -247,6 +252,7 @@ def turn_of(row: Mapping[str, Any], started: UUID | None, now: datetime) -> Turn
         obey_at=obey_at(row["command"], row["created_at"], now),
         cancel_by=row["cancel_by"],
         retry_at=row["retry_at"],
+        accepted_at=datetime.fromisoformat(row["created_at"]),
         messages=row["messages"] or (),
         files=row["files"] or (),
         sender=row["sender"],

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
 from app.control.commands import recall
 from app.states import CallState, TurnState
 from app.turns.facts import CallFacts, Facts, TurnFacts
+
+ELSEWHERE_SECONDS = 600
+"""That a turn waits for a process that has its adapter: a fleet may take that long to get a new configuration."""
+LOOK_AGAIN_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +75,11 @@ class Obey:
 
 @dataclass(frozen=True, slots=True)
 class Give:
-    """End the turn without a model's reply. `pending_approval`: an earlier one waits for people."""
+    """End the turn without a model's reply. `pending_approval`: an earlier one waits for people; `no_adapter`: nobody
+    could be told anything."""
 
     turn: TurnFacts
-    up: Literal["cancelled", "max_steps", "turn_timeout", "pending_approval"]
+    up: Literal["cancelled", "max_steps", "turn_timeout", "pending_approval", "no_adapter"]
 
 
 Action = Rest | Fetch | Ask | Begin | RunTools | Interrupt | Obey | Give
@@ -90,17 +95,30 @@ class Limits:
     """Whether messages that come while a turn runs are given to it."""
 
 
-def decide(facts: Facts, limits: Limits, *, mine: Set[UUID] = frozenset()) -> Action:
+def decide(facts: Facts, limits: Limits, *, mine: Set[UUID] = frozenset(), served: bool = True) -> Action:
     """The next action for the thread's oldest open turn.
 
     `mine` are the calls that this very process has begun under this lease: any other trusted call that is
-    `running` began in a process that is gone.
+    `running` began in a process that is gone. `served`: this process has the thread's adapter.
     """
     action = on_turn(facts, limits, mine)
+    if not served:
+        action = unserved(facts, action)
     young = [other.obey_at for other in facts.turns if other.obey_at is not None]
     if isinstance(action, Rest) and young:
         return Rest(min([*young, *([action.wake_at] if action.wake_at else [])], key=datetime.fromisoformat))
     return action
+
+
+def unserved(facts: Facts, action: Action) -> Action:
+    """What is done where this process does not know the adapter: while the fleet is given another configuration, some
+    of its processes do and others don't. So the turn is left to those that do, for a while."""
+    turn = facts.current
+    if isinstance(action, Rest) or turn is None:
+        return action
+    if facts.now - turn.accepted_at < timedelta(seconds=ELSEWHERE_SECONDS):
+        return Rest((facts.now + timedelta(seconds=LOOK_AGAIN_SECONDS)).isoformat())
+    return Give(turn, "no_adapter") if isinstance(action, Fetch | Ask | Obey) else action
 
 
 def on_turn(facts: Facts, limits: Limits, mine: Set[UUID]) -> Action:

@@ -117,6 +117,9 @@ def given_up(facts: Facts, action: Give, *, adapter: Adapter, messages: Messages
         case "pending_approval":
             codes = ", ".join(asked["code"] for asked in facts.asked)
             return answered_at_once(facts, turn, messages.pending_approval_reject.format(ids=codes), adapter)
+        case "no_adapter":
+            why = f"no adapter is named {facts.adapter}: it was taken out of the configuration"
+            return ended(facts, turn, TurnState.FAILED, why, adapter, why)
         case "max_steps":
             text = messages.max_steps.format(steps=turn.step_count)
         case "turn_timeout":

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from app.clock import now
 from app.config.settings import Settings
 from app.db import Database
 from app.errors import Permanent
@@ -15,7 +17,7 @@ from app.leases import Keeper
 from app.ports import Adapter, Drafts, InDoubt, Model, Tool
 from app.queue import Wakes
 from app.rate_limits import RateLimits
-from app.results import Ambiguous, Failed, SendResult
+from app.results import Ambiguous, Failed, Held, Retry, SendResult, Settled
 from app.traffic import Limit, Outbound
 from app.turns.pace import Pace
 
@@ -62,10 +64,15 @@ class TurnServices:
         return self.adapters.get(name) or Unconfigured(name)
 
 
-class Unconfigured:
-    """Stands for an adapter that rows still name and the config does not: its turns end, and say so nowhere."""
+ELSEWHERE = timedelta(minutes=10)
+"""That a delivery waits for a process that has its adapter: a fleet may take that long to get a new configuration."""
+LOOK_AGAIN_SECONDS = 5.0
 
-    in_doubt: InDoubt = "flag"
+
+class Unconfigured:
+    """Stands for an adapter that rows still name and this process does not have: it is new, or was taken out."""
+
+    in_doubt: InDoubt = "look"
     drafts: Drafts = "none"
     answers_each = False
 
@@ -87,8 +94,13 @@ class Unconfigured:
     def fetch(self, source: Mapping[str, Any], most: int) -> bytes:  # noqa: ARG002
         raise Permanent("its adapter keeps no files")
 
-    def settle(self, delivery: Outbound) -> Ambiguous:  # noqa: ARG002
-        return Ambiguous(f"no adapter is named {self.name} any more")
+    def settle(self, delivery: Outbound) -> Settled:
+        why = f"no adapter is named {self.name}"
+        return Retry(why, LOOK_AGAIN_SECONDS, doubtful=True) if self._waits(delivery) else Ambiguous(why)
 
-    def send(self, delivery: Outbound) -> SendResult:  # noqa: ARG002
-        return Failed(f"no adapter is named {self.name} any more")
+    def send(self, delivery: Outbound) -> SendResult:
+        why = f"no adapter is named {self.name}"
+        return Held(why, LOOK_AGAIN_SECONDS) if self._waits(delivery) else Failed(why)
+
+    def _waits(self, delivery: Outbound) -> bool:
+        return now() - delivery.staged_at < ELSEWHERE

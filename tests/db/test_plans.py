@@ -171,8 +171,8 @@ def committing() -> dict[str, Any]:
         answer="yes",
         replies=[commit.Reply(TURN, "address key 500", {})],
     )
-    rows = facts.Facts(THREAD, 1, 5, "default", "note", "", "key 500", "channel 500", [], [], [], [], [], 0)
-    turn = facts.TurnFacts(TURN, 2, TurnState.RUNNING, "ada", "t", {}, 1, 0, 0, 0, None, None, None, None, [], [])
+    rows = facts.Facts(THREAD, 1, 5, "default", "note", "", "key 500", "channel 500", [], [], [], [], [], 0, NOW)
+    turn = facts.TurnFacts(TURN, 2, TurnState.RUNNING, "ada", "t", {}, 1, 0, 0, 0, None, None, None, None, NOW, [], [])
     return commit.parameters(rows, turn, outcome)
 
 
@@ -299,6 +299,19 @@ STATEMENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "bypasses in force": (bypasses.LISTED, {"adapter": "note"}),
     "revoke a bypass": (bypasses.REVOKE, {"bypass": THREAD, "by": "eve", "events": "[]"}),
     "lock a turn's thread": (closing.LOCK, {"turn": TURN}),
+    "close a command's turn": (
+        closing.OBEYED,
+        {
+            "thread": THREAD,
+            "turn": TURN,
+            "text": "ok",
+            "address": "address key 500",
+            "message": uuid.uuid4(),
+            "place": uuid.uuid4(),
+            "delivery": uuid.uuid4(),
+            "events": "[]",
+        },
+    ),
     "close a turn": (closing.CLOSE, {"turn": TURN, "state": "done", "answer": "", "cancel_by": None}),
     "find what is to be cancelled": (cancel.FIND, {"turn": TURN}),
     "flag a turn": (cancel.FLAG, {"turn": TURN, "who": "eve"}),

@@ -586,13 +586,6 @@ def test_a_failed_turn_leaves_the_thread_to_the_next(worker: Make, db: Database)
     assert_settled(db)
 
 
-def test_an_adapter_that_is_not_configured_any_more(worker: Make, db: Database) -> None:
-    w: Worker = worker()
-    w.advance(w.say(adapter="gone").thread_id)
-    assert turns(db) == [("done", "re: hello")]
-    assert value(db, "SELECT count(*) FROM delivery") == 0
-
-
 # --- compaction
 
 
@@ -723,3 +716,36 @@ def test_facts_are_not_older_than_the_lane(worker: Make, db: Database) -> None:
     taking.join(30)
     texts = [turn.messages[0]["text"] for turn in held[0].facts.turns]
     assert texts == ["one", "two"]
+
+
+# --- a worker that does not have the adapter: the fleet is being given another configuration
+
+
+def other_adapter(name: str) -> NoteAdapter:
+    adapter = NoteAdapter()
+    adapter.name = name
+    return adapter
+
+
+def test_a_turn_is_left_to_the_workers_that_have_its_adapter(worker: Make, db: Database) -> None:
+    w: Worker = worker(adapter=other_adapter("another"))
+    accepted = w.say()
+    w.advance(accepted.thread_id)
+    assert w.model.prompts == []
+    assert value(db, "SELECT wake_at - now() BETWEEN '4 s' AND '5 s' FROM thread")
+    db.rows("UPDATE thread SET wake_at = now()")
+    has_it: Worker = worker()
+    has_it.advance(accepted.thread_id)
+    assert [sent.body["text"] for sent in has_it.adapter.sends] == ["re: hello"]
+    assert_settled(db)
+
+
+def test_a_turn_whose_adapter_nobody_has_fails_without_a_model_request(worker: Make, db: Database) -> None:
+    w: Worker = worker(adapter=other_adapter("another"))
+    accepted = w.say(reply={})
+    db.rows("UPDATE turn SET created_at = now() - interval '10 minutes'")
+    w.advance(accepted.thread_id)
+    why = "no adapter is named note: it was taken out of the configuration"
+    assert rows(db, "SELECT state, error FROM turn") == [("failed", why)]
+    assert w.model.prompts == []
+    assert_settled(db)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 from app.states import CallState, TurnState
 from app.turns.facts import CallFacts, EntryFacts, Facts, TurnFacts
+
+AT = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 
 
 def a_turn(**columns: Any) -> TurnFacts:
@@ -25,6 +28,7 @@ def a_turn(**columns: Any) -> TurnFacts:
         "obey_at": None,
         "cancel_by": None,
         "retry_at": None,
+        "accepted_at": AT,
         "messages": [{"text": "hello", "data": {}}],
         "files": [],
     }
@@ -63,6 +67,7 @@ def some_facts(*turns: TurnFacts, **columns: Any) -> Facts:
         "entries": [],
         "asked": [],
         "context_from": 0,
+        "now": AT,
     }
     return Facts(**{**row, **columns})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from app.states import OPEN_CALLS, CallState, TurnState
 from app.turns.facts import CallFacts, Facts, TurnFacts
 from app.turns.next import Action, Ask, Begin, Give, Interrupt, Limits, Obey, Rest, RunTools, decide
-from tests.unit.turns.facts_made import a_call, a_turn, some_facts
+from tests.unit.turns.facts_made import AT, a_call, a_turn, some_facts
 
 LIMITS = Limits(max_steps=5, turn_timeout_ms=1000, steer=True)
 STILL_OPEN = (*OPEN_CALLS, CallState.AWAITING_APPROVAL)
@@ -269,3 +270,26 @@ def test_rest_without_a_time_is_only_for_calls_that_somebody_else_ends(
         )
     elif isinstance(action, Rest):
         assert action.wake_at == turn.retry_at == SOON
+
+
+# --- a process that does not have the thread's adapter
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [a_turn(), a_turn(command="new"), a_turn(cancel_by="bob"), a_turn(files=[{"id": "f", "source": {}}])],
+    ids=["message", "command", "cancelled", "file"],
+)
+def test_a_young_turn_is_left_to_processes_that_have_its_adapter(turn: TurnFacts) -> None:
+    found = decide(some_facts(turn), LIMITS, served=False)
+    assert found == Rest((AT + timedelta(seconds=5)).isoformat())
+
+
+def test_after_ten_minutes_it_ends_without_a_model_request() -> None:
+    turn = a_turn(accepted_at=AT - timedelta(minutes=10))
+    assert decide(some_facts(turn), LIMITS, served=False) == Give(turn, "no_adapter")
+
+
+def test_what_waits_for_others_goes_on_waiting() -> None:
+    turn = a_turn(state=TurnState.WAITING, retry_at=SOON)
+    assert decide(some_facts(turn), LIMITS, served=False) == Rest(SOON)
