@@ -78,11 +78,15 @@ class RoleHolder:
     def start(self) -> None:
         self._thread.start()
 
-    def close(self) -> None:
-        """Stop, and let somebody else lead at once."""
+    def stop(self) -> None:
+        """Tell it to end, and let somebody else lead at once."""
         self._ended.set()
         if self._lease is not None:
             self._lease.stop()
+
+    def close(self) -> None:
+        """Stop, and wait for its end."""
+        self.stop()
         self._thread.join(timeout=10)
 
     def _run(self) -> None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 CONNECTIONS = 6
+IDLE = "import signal; signal.sigwait({signal.SIGTERM, signal.SIGINT})"
 
 
 class Connection(Protocol):
@@ -41,7 +42,13 @@ class Connection(Protocol):
 
     def start(self) -> None: ...
 
-    def close(self) -> None: ...
+    def stop(self) -> None:
+        """Tell it to end; returns at once."""
+        ...
+
+    def close(self) -> None:
+        """Wait for its end."""
+        ...
 
 
 def main(arguments: list[str]) -> int:
@@ -75,7 +82,10 @@ def idle() -> None:
         "gateway_idle", why="no adapter needs one: discord, slack with mode: socket and telegram with mode: polling do"
     )
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, "-S", "-E", "-c", "import signal; signal.pause()"])  # noqa: S606 (ourselves)
+    # Waited for rather than handled: the first process of a container ignores what it has no handler for.
+    # https://man7.org/linux/man-pages/man7/pid_namespaces.7.html
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+    os.execv(sys.executable, [sys.executable, "-S", "-E", "-c", IDLE])  # noqa: S606 (ourselves)
 
 
 def hold(loaded: Loaded, addresses: Addresses) -> None:
@@ -92,6 +102,9 @@ def hold(loaded: Loaded, addresses: Addresses) -> None:
     for connection in connections:
         connection.start()
     stopped.wait()
+    # All of them first: one after the other, they would take longer than whoever stops us waits.
+    for connection in connections:
+        connection.stop()
     for connection in connections:
         connection.close()
     keeper.close()

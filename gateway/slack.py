@@ -43,8 +43,11 @@ class SlackSocket:
     def start(self) -> None:
         self._thread.start()
 
-    def close(self) -> None:
+    def stop(self) -> None:
         self._ended.set()
+
+    def close(self) -> None:
+        self.stop()
         self._thread.join(timeout=15)
         self.client.close()
 

@@ -47,6 +47,9 @@ class TelegramPoller:
     def start(self) -> None:
         self._holder.start()
 
+    def stop(self) -> None:
+        self._holder.stop()
+
     def close(self) -> None:
         self._holder.close()
 
@@ -62,7 +65,7 @@ class TelegramPoller:
             return
         params = {"offset": self._next, "timeout": seconds, "allowed_updates": list(UPDATES)}
         try:
-            updates = self.adapter.api.call("getUpdates", params, timeout=seconds + margin / 2)
+            updates = self.adapter.api.call("getUpdates", params, timeout=patience(seconds, margin))
         except (Refusal, httpx.HTTPError) as error:
             self._next = None
             raise Transient(f"Telegram gives no updates: {told(error)}") from error
@@ -106,6 +109,11 @@ class TelegramPoller:
         if "callback_query" in update:
             self.adapter.notice(str(update["callback_query"].get("id") or ""), say)
         return True
+
+
+def patience(seconds: float, margin: float) -> httpx.Timeout:
+    """Of a poll. Each of its parts has a time of its own, and all of them together end before the lease does."""
+    return httpx.Timeout(seconds + margin / 2, connect=margin / 4, write=margin / 8, pool=margin / 16)
 
 
 def told(error: Exception) -> str:

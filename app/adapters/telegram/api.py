@@ -43,7 +43,7 @@ class Api:
         params: Mapping[str, Any],
         *,
         file: tuple[str, str, bytes, str] | None = None,
-        timeout: float = TIMEOUT,
+        timeout: float | httpx.Timeout = TIMEOUT,
     ) -> Any:
         """The `result`. `file` is (parameter, name, content, media type). Raises Refusal and httpx errors.
 
@@ -58,7 +58,12 @@ class Api:
             return self._call(method, {**params, "chat_id": moved}, file=file, timeout=timeout)
 
     def _call(
-        self, method: str, params: Mapping[str, Any], *, file: tuple[str, str, bytes, str] | None, timeout: float
+        self,
+        method: str,
+        params: Mapping[str, Any],
+        *,
+        file: tuple[str, str, bytes, str] | None,
+        timeout: float | httpx.Timeout,
     ) -> Any:
         url = f"{self._base}/bot{self._token}/{method}"
         given = {name: value for name, value in params.items() if value is not None}

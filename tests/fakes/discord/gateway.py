@@ -44,6 +44,14 @@ class Gateway:
         self.max_concurrency = 1
         self.after_invalid_seconds = 1.0
         """How soon after INVALID SESSION nobody should identify again."""
+        self.unreached = 0
+        """How many of the next connections over the URL for resuming break before anything is said."""
+        self.greets = True
+        """False: connections are taken, and nothing is ever said."""
+        self.readies = True
+        """False: nothing follows IDENTIFY."""
+        self.remaining: int | None = None
+        """How many sessions may be begun today; None: as many as Discord lets anybody begin, less what were begun."""
         self.acks = True
         """False: heartbeats are not acknowledged, as on a connection that is dead without knowing."""
         self.url = self.resume_url = ""
@@ -52,6 +60,7 @@ class Gateway:
         self.most = 0
         self.identified = 0
         self._invalid_at: dict[int, float] = {}
+        self._was_unreached = False
         self._identifies: dict[str, float] = {}
 
     # --- what is told
@@ -128,11 +137,16 @@ class Gateway:
     def open(self, socket: ServerConnection, resuming: bool) -> None:
         connection = Connection(socket, resuming)
         with self.fake.lock:
+            if resuming and self.unreached:
+                self.unreached -= 1
+                self._was_unreached = True
+                connection.cut()
+                return
             self.connections.add(connection)
         code, problem = wrong_query(socket)
         if code is not None:
             self.fake.problems.append(problem)
-        else:
+        elif self.greets:
             connection.tell(HELLO, {"heartbeat_interval": int(self.heartbeat_seconds * 1000)})
         try:
             while code is None:
@@ -206,6 +220,8 @@ class Gateway:
             # https://docs.discord.com/developers/events/gateway#rate-limiting
             self._refuse(connection, shard[0])
             return None
+        if not self.readies:
+            return None
         self.identified += 1
         session = Session(self.fake.snowflakes.next(), (shard[0], shard[1]), data["intents"])
         self.sessions[session.id] = session
@@ -265,7 +281,7 @@ class Gateway:
             return 4002
         if data.get("token") != self.fake.token:
             return 4004
-        if not connection.resuming:
+        if not connection.resuming and not self._was_unreached:
             self.fake.problems.append("resumed over the first URL, not over resume_gateway_url")
         session = self.sessions.get(str(data.get("session_id")))
         if session is None or not session.valid or not self._alive(session):

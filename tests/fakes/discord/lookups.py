@@ -18,7 +18,9 @@ PERMISSIONS = str(1 << 10 | 1 << 11)
 
 @route("GET", "/gateway/bot")
 def gateway(fake: State, _: Ask) -> Answer:
-    limit = {"total": STARTS_A_DAY, "remaining": STARTS_A_DAY - fake.gateway.identified, "reset_after": DAY_MS}
+    left = fake.gateway.remaining
+    remaining = STARTS_A_DAY - fake.gateway.identified if left is None else left
+    limit = {"total": STARTS_A_DAY, "remaining": remaining, "reset_after": DAY_MS}
     limit["max_concurrency"] = fake.gateway.max_concurrency
     return Answer(200, {"url": fake.gateway.url, "shards": 1, "session_start_limit": limit})
 
