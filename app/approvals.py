@@ -138,7 +138,11 @@ class Decided:
 
 
 def new_code() -> str:
-    return "".join(secrets.choice(ALPHABET) for _ in range(CODE_CHARACTERS))
+    """Never a word: `deny requests` is a sentence."""
+    while True:
+        code = "".join(secrets.choice(ALPHABET) for _ in range(CODE_CHARACTERS))
+        if any(character.isdigit() for character in code):
+            return code
 
 
 def card_kind(approval: UUID | str) -> str:

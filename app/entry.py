@@ -20,6 +20,7 @@ from app.errors import Refused
 from app.inbox import Accepted, accept
 from app.jsonb import storable
 from app.policy.entry import is_meant, may_talk, person_of
+from app.states import OPEN_TURNS, sql_list
 from app.traffic import BESIDE, Happening, Inbound, Ordered, Pressed, Said, safe_name
 
 log = structlog.get_logger()
@@ -36,6 +37,11 @@ GOES_ON = """
     SELECT 1 FROM thread
     WHERE agent = :agent AND adapter = :adapter AND team = '' AND key = :key AND EXISTS (
         SELECT 1 FROM turn WHERE thread_id = thread.id AND command IS NULL AND job IS NULL)"""
+
+JOINED = f"""
+    SELECT 1 FROM thread JOIN turn ON turn.thread_id = thread.id
+    WHERE thread.agent = :agent AND thread.adapter = :adapter AND team = '' AND key = :key
+        AND turn.state IN ({sql_list(OPEN_TURNS)}) AND turn.reply ->> 'album' = :album LIMIT 1"""
 
 # The conversation in which the bot said something, of what it said last in this channel.
 ANSWERED = """
@@ -97,7 +103,8 @@ def listen(desk: Desk, adapter: Chat, said: Said) -> Entered:
     command = parse(storable(said.text))
     if command is not None and is_order(said, command):
         return obey(desk, adapter, said, command)
-    return take_in(desk, adapter, said if said.text or said.files else replace(said, text=MENTIONED))
+    whole = "\n\n".join(filter(None, (said.text, said.quoted)))
+    return take_in(desk, adapter, replace(said, text=whole if whole or said.files else MENTIONED))
 
 
 def is_order(said: Said, command: Command) -> bool:
@@ -127,19 +134,30 @@ def placed(desk: Desk, adapter: Chat, said: Said) -> tuple[Said, bool]:
 
 
 def take_in(desk: Desk, adapter: Chat, said: Said) -> Entered:
+    if said.album:
+        said = replace(said, reply={**said.reply, "album": said.album})
     inbound = with_progress(desk, inbound_of(adapter, said, attachments=named(said)))
+    rejects = desk.settings.task.busy == "reject" and not (said.album and is_joined(desk, adapter, said))
     try:
-        accepted = accept(desk.db, inbound, reject_busy=desk.settings.task.busy == "reject")
+        accepted = accept(desk.db, inbound, reject_busy=rejects)
     except Refused as error:
         if error.status != 409:
             raise
         # Its thread is busy, and is to take nothing on: that is said like the outcome of a command.
         return obey(desk, adapter, said, Command(BUSY))
     if not accepted.duplicate:
-        desk.wakes.thread(accepted.thread_id)
+        # What is sent at once comes one after the other: the sweeper's wake, a moment later, finds all of it.
+        if not said.album:
+            desk.wakes.thread(accepted.thread_id)
         if accepted.destination is not None:
             desk.wakes.destination(accepted.destination)
     return Entered(accepted)
+
+
+def is_joined(desk: Desk, adapter: Chat, said: Said) -> bool:
+    """Whether what was sent with it at once is being worked on, or will be."""
+    names = {"agent": adapter.agent, "adapter": adapter.name, "key": said.key, "album": said.album}
+    return desk.db.one(JOINED, names) is not None
 
 
 def named(said: Said) -> list[dict[str, Any]]:
@@ -203,7 +221,7 @@ def obey(desk: Desk, adapter: Chat, what: Said | Ordered, command: Command) -> E
         return Entered(accepted)
     if not command.at_once:
         desk.wakes.thread(accepted.thread_id)
-        return Entered(accepted)
+        return Entered(accepted, say=desk.settings.messages.taken if isinstance(what, Ordered) else "")
     order = Order(person_of(what.sender), adapter.name, adapter.name, place_of(what))
     text = obey_at_once(desk, order, command, inbound, accepted)
     return Entered(accepted, say=text if isinstance(what, Ordered) else "")

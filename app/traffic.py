@@ -119,6 +119,15 @@ class Said:
     """The address at which that was said."""
     files: Sequence[Mapping[str, Any]] = ()
     """Each `{name, media_type, size, source}`; `source` is what the adapter fetches it by."""
+    quoted: str = ""
+    """What somebody else said, that is passed on with it: for the agent to read, and never an order."""
+    album: str = ""
+    """What it shares with the other messages that were sent with it at once."""
+
+
+def forwarded(who: str, text: str) -> str:
+    """A message that is passed on, as the agent reads it."""
+    return f"Forwarded message from {who}:\n" + "\n".join(f"> {line}" for line in text.split("\n"))
 
 
 @dataclass(frozen=True, slots=True)

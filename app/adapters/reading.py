@@ -1,4 +1,5 @@
-"""Reading what a provider tells: of a shape that nobody knows, it is left out rather than told for ever."""
+"""What all chat adapters do: reading what a provider tells (of a shape that nobody knows, it is left out rather than
+told for ever), and saying what could not be sent."""
 
 from __future__ import annotations
 
@@ -20,3 +21,8 @@ def understood(adapter: str, read: Callable[[], Happening | None]) -> Happening 
         # The traceback names the field; nothing of what was said is in it.
         log.exception("event_left_out", adapter=adapter)
         return None
+
+
+def not_sent(name: str, reason: str) -> str:
+    """In place of a file that the provider does not take: whoever waits for it is to know."""
+    return f"({name} could not be sent: {reason})"

@@ -10,8 +10,8 @@ WITH_ID = frozenset(("approve", "deny", "revoke", "status", "cancel"))
 IN_TURN = frozenset(("bash", "new"))
 """Carried out in the thread's order, by whoever holds its lane; the others at once."""
 BASH = re.compile(r"/?bash\s+(\S.*)", re.DOTALL | re.IGNORECASE)
-ID = re.compile(r"[2-9a-hj-km-np-z]{8}|(?=[a-z-]*\d)[0-9a-z-]{6,36}")
-"""A code, or (the end of) a turn's id: `deny everything` is a sentence."""
+ID = re.compile(r"(?=[a-z]*\d)[2-9a-hj-km-np-z]{8}|(?=[a-f-]*\d)[0-9a-f-]{6,36}")
+"""A code, or (the end of) a turn's id: `deny requests` and `cancel order-4711` are sentences."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,8 @@ def attach(sandbox: Sandbox, args: Mapping[str, Any], limits: Limits, _cancel: C
     path = string(args, "path")
     content = sandbox.export(path, max_bytes=limits.max_export_bytes)
     name = PurePosixPath(path).name
+    if not content:
+        raise Refused(f"{name} is empty, which chats do not take; say so instead")
     file = {
         "id": str(uuid7()),
         "name": name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any, Literal
 from uuid import UUID
 
@@ -173,6 +174,12 @@ def on_model(facts: Facts, turn: TurnFacts, later: Sequence[TurnFacts], limits: 
         return Give(turn, "max_steps")
     if turn.worked_ms >= limits.turn_timeout_ms:
         return Give(turn, "turn_timeout")
-    steers = later if limits.steer else []
+    steers = later if limits.steer else of_one_album(turn, later)
     files = [file for said in [turn, *steers] for file in said.files if file.get("source")]
     return Fetch(turn, files) if files else Ask(turn, facts.calls, steers)
+
+
+def of_one_album(turn: TurnFacts, later: Sequence[TurnFacts]) -> Sequence[TurnFacts]:
+    """Pictures that were sent with it at once: messages of their own, but one thing that was said."""
+    album = turn.reply.get("album")
+    return list(takewhile(lambda other: other.reply.get("album") == album, later)) if album else []

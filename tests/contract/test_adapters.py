@@ -409,7 +409,30 @@ def test_a_picture_is_shown_to_the_model(chat: Chat) -> None:
     assert news.images == [Image("image/png", picture)]
 
 
+def test_a_picture_is_shown_as_what_it_is_and_one_that_is_too_large_hides_no_other(chat: Chat) -> None:
+    chat.start(task={"busy": "steer"})
+    jpeg = b"\xff\xd8\xff\xe0" + b"x" * 100
+    chat.share("large", "large.png", b"\x89PNG\r\n\x1a\n" + b"x" * 3_800_000)
+    chat.share("what are these?", "a.png", jpeg)
+    chat.share("and this?", "b.png", b"no picture at all")
+    chat.until_sent()
+    images = [image for news in chat.model.prompts[0].new if isinstance(news, UserText) for image in news.images]
+    assert images == [Image("image/jpeg", jpeg)]
+
+
 # --- drafts
+
+
+def test_a_draft_becomes_a_long_reply_in_a_script_of_several_bytes(chat: Chat) -> None:
+    """What a provider counts when a message is changed is not what it counts when one is sent."""
+    long = " ".join(f"слово{n}" for n in range(1000))
+    chat.model.says = ["слово0"]
+    chat.model.script.append(long)
+    chat.start(adapter={"streaming": True, "progress": False})
+    chat.dm("расскажи")
+    chat.until_sent()
+    assert chat.states() == ["sent"]
+    assert " ".join(chat.heard("dm")) == long
 
 
 def test_the_reply_can_be_read_while_it_is_written(chat: Chat) -> None:

@@ -19,7 +19,7 @@ from app.control.commands import Command, parse
         ("new", Command("new")),
         ("approve k7f3q2mw", Command("approve", "k7f3q2mw")),
         ("/APPROVE K7F3Q2MW BYPASS", Command("approve", "k7f3q2mw", bypass=True)),
-        ("deny abcdefgh", Command("deny", "abcdefgh")),
+        ("deny abcdefg2", Command("deny", "abcdefg2")),
         ("revoke k7f3q2mw", Command("revoke", "k7f3q2mw")),
         ("cancel 1f2e3d4c", Command("cancel", "1f2e3d4c")),
         ("status 01a1fd18-5077-7bdc-9ce4-2d8dabd86e50", Command("status", "01a1fd18-5077-7bdc-9ce4-2d8dabd86e50")),
@@ -37,7 +37,8 @@ def test_orders(text: str, command: Command) -> None:
     [
         "", "approve", "approve it", "deny everything", "cancel that", "status quo", "news", "bash", "bashful",
         "please approve k7f3q2mw", "approve k7f3q2mw now", "approve k7f3q2mw bypass now", "what does new do?",
-        "approve abc", "deny k7f3q2mw bypass", "status\nquo",
+        "approve abc", "deny k7f3q2mw bypass", "status\nquo", "deny requests", "cancel order-4711",
+        "status build-20240105",
     ],
 )  # fmt: skip
 def test_messages_for_the_agent(text: str) -> None:
@@ -45,7 +46,7 @@ def test_messages_for_the_agent(text: str) -> None:
 
 
 def test_only_what_has_its_place_in_the_thread_waits_for_it() -> None:
-    assert {verb for verb in ("bash ls", "new", "approvals", "deny abcdefgh") if not parse(verb).at_once} == {  # type: ignore[union-attr]
+    assert {verb for verb in ("bash ls", "new", "approvals", "deny abcdefg2") if not parse(verb).at_once} == {  # type: ignore[union-attr]
         "bash ls",
         "new",
     }

@@ -16,7 +16,7 @@ import httpx2 as httpx
 from app.adapters.discord.api import Api, Refusal, refusal
 from app.adapters.discord.parse import Channel, Me, channel_of, interaction_of, said_of
 from app.adapters.formatting import DISCORD_MOST, discord_markdown, split
-from app.adapters.reading import understood
+from app.adapters.reading import not_sent, understood
 from app.clock import now
 from app.config.adapters import DiscordAdapter as Settings
 from app.errors import Permanent, Transient, Unavailable
@@ -166,9 +166,19 @@ class DiscordAdapter:
         more = number + 1 < len(pieces) + len(delivery.files)
         if number < len(pieces):
             return Sent(self._say(delivery, path, pieces[number]), more)
-        file = delivery.files[number - len(pieces)]
+        return Sent(self._share(delivery, path, delivery.files[number - len(pieces)]), more)
+
+    def _share(self, delivery: Outbound, path: str, file: Mapping[str, str]) -> str:
+        """A file; or, where Discord does not take it, a line that says so, and what comes behind it is not held up."""
         content = (file["name"], base64.b64decode(file["data"]), file["media_type"])
-        return Sent(reference_of(self.api.call("POST", path, unique(delivery), file=content)), more)
+        try:
+            return reference_of(self.api.call("POST", path, unique(delivery), file=content))
+        except Refusal as error:
+            failed = refusal(error, EVERYWHERE)
+            if not isinstance(failed, Failed):
+                raise
+            said = {"content": not_sent(file["name"], failed.reason), "allowed_mentions": {"parse": []}}
+            return reference_of(self.api.call("POST", path, {**said, **unique(delivery)}))
 
     def _say(self, delivery: Outbound, path: str, text: str) -> str:
         """Send it, or change the message that it replaces. What Discord calls the message."""

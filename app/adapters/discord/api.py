@@ -22,8 +22,10 @@ TIMEOUT = 15.0
 class Refusal(Exception):
     """Discord answered, and did not do it."""
 
-    def __init__(self, status: int, answer: Mapping[str, Any]) -> None:
+    def __init__(self, status: int, answer: Mapping[str, Any], retry_after: str = "") -> None:
         self.status = status
+        self.retry_after = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else None
+        """Seconds, of a 429 by the header: what stands before Discord tells nothing else."""
         self.code = int(answer.get("code") or 0)
         self.answer = answer
         super().__init__(f"{status}: {answer.get('message') or 'no answer that can be read'} ({self.code})")
@@ -91,7 +93,9 @@ def result_of(response: httpx.Response) -> Any:
         answer = {}
     if response.is_success:
         return answer
-    raise Refusal(response.status_code, answer if isinstance(answer, dict) else {})
+    raise Refusal(
+        response.status_code, answer if isinstance(answer, dict) else {}, response.headers.get("Retry-After", "")
+    )
 
 
 def refusal(error: Exception, limit: str) -> Retry | Failed | Ambiguous:
@@ -99,8 +103,11 @@ def refusal(error: Exception, limit: str) -> Retry | Failed | Ambiguous:
     match error:
         case Refusal(status=429):
             # https://discord.com/developers/docs/topics/rate-limits#exceeding-a-rate-limit
-            seconds = min(float(error.answer.get("retry_after") or DEFAULT_PAUSE), LONGEST_PAUSE)
-            return Retry("429: too many requests", seconds, pauses=EVERYWHERE if error.answer.get("global") else limit)
+            told = error.answer.get("retry_after")
+            seconds = min(float(told or error.retry_after or DEFAULT_PAUSE), LONGEST_PAUSE)
+            # Not from Discord's API but from what stands before it: that holds for everything of this address.
+            everything = bool(error.answer.get("global")) or told is None
+            return Retry("429: too many requests", seconds, pauses=EVERYWHERE if everything else limit)
         case Refusal(status=401):
             return Failed(f"{error}: compare bot_token with the one of the application's page")
         case Refusal() if error.status >= 500:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from app.config.adapters import DiscordAdapter as Settings
 from app.errors import Refused
-from app.traffic import Happening, Ordered, Pressed, Said, Sender
+from app.traffic import Happening, Ordered, Pressed, Said, Sender, forwarded
 
 BUTTONS: Mapping[str, tuple[Literal["approve", "deny"], bool]] = {
     "a": ("approve", False),
@@ -76,8 +76,10 @@ def said_of(message: Mapping[str, Any], place: Channel, settings: Settings, me: 
     author, dm = message["author"], "guild_id" not in message
     if author["id"] == me.user or message.get("type", 0) not in SAID:
         return None
-    text, files = str(message.get("content") or ""), [file_of(file) for file in message.get("attachments") or ()]
-    if not (text or files):
+    shares = [snapshot.get("message") or {} for snapshot in message.get("message_snapshots") or ()]
+    text, quoted = str(message.get("content") or ""), "\n\n".join(filter(None, map(quoted_of, shares)))
+    files = [file_of(file) for one in (message, *shares) for file in one.get("attachments") or ()]
+    if not (text or files or quoted):
         return None
     answered = message.get("referenced_message") or {}
     to_us = (answered.get("author") or {}).get("id") == me.user
@@ -97,7 +99,14 @@ def said_of(message: Mapping[str, Any], place: Channel, settings: Settings, me: 
         answers=f"{place.id} {answered['id']}" if to_us else "",
         answered_at=place.id,
         files=files,
+        quoted=quoted,
     )
+
+
+def quoted_of(share: Mapping[str, Any]) -> str:
+    """A message that was forwarded. https://discord.com/developers/docs/resources/message#message-snapshot-object"""
+    text = str(share.get("content") or "")
+    return forwarded("somebody", text) if text else ""
 
 
 def roles_of(happened: Mapping[str, Any]) -> list[str]:

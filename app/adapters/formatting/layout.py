@@ -203,9 +203,10 @@ def linked(node: Link, dialect: Dialect) -> str:
     if node.url.lower().startswith(tuple(dialect.schemes)):
         return dialect.link(node, "" if node.bare else dialect.label(node))
     label = pieces(node.inner, dialect)
-    if node.url.lower().startswith("mailto:") and not node.bare:
-        return f"{label} ({dialect.text(node.url[len('mailto:') :])})"
-    return label
+    url = node.url[len("mailto:") :] if node.url.lower().startswith("mailto:") else node.url
+    # A place that no provider leads to (a file's path, a phone number) is worth reading all the same.
+    shown = dialect.text(url)
+    return label if node.bare or shown in ("", label) else f"{label} ({shown})"
 
 
 def one_line(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -39,7 +39,28 @@ def cleaned(text: str) -> str:
 
 def tokens_of(text: str) -> list[Token]:
     """The blocks of a cleaned text; what is inside their lines is not looked at."""
-    return parser().parse(text)
+    return parser().parse("\n".join(with_whole_cells(text.split("\n"))))
+
+
+FENCE = re.compile(r"\s{0,3}(`{3,}|~{3,})")
+CODE_WITH_BAR = re.compile(r"(?<!`)(`+)(?!`)(?:(?!\1)[^\n])*?\|.*?(?<!`)\1(?!`)")
+BAR = re.compile(r"(?<!\\)\|")
+
+
+def with_whole_cells(lines: Sequence[str]) -> Iterator[str]:
+    """In a table's row models write `a | b` in code as they would anywhere; the parser cuts the cell there, and drops
+    what is then one too many. https://github.github.com/gfm/#example-200"""
+    fence = ""
+    for line in lines:
+        found = FENCE.match(line)
+        if found and not fence:
+            fence = found[1]
+        elif found and found[1].startswith(fence) and not line[found.end() :].strip():
+            fence = ""
+        if fence or not line.lstrip().startswith("|") or "`" not in line:
+            yield line
+        else:
+            yield CODE_WITH_BAR.sub(lambda code: BAR.sub(r"\\|", code[0]), line)
 
 
 @lru_cache(maxsize=1)

@@ -12,14 +12,15 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.webhook import WebhookClient
 
 from app.adapters.formatting import SLACK_MOST, plain, slack_mrkdwn, split
-from app.adapters.reading import understood
+from app.adapters.reading import not_sent, understood
 from app.adapters.slack import blocks
 from app.adapters.slack.account import Account
 from app.adapters.slack.answers import refusal
-from app.adapters.slack.files import download, upload
+from app.adapters.slack.files import address_of, download, upload
 from app.adapters.slack.history import find_file, find_message
 from app.adapters.slack.parse import happening_of
 from app.config.adapters import SlackAdapter as Settings
+from app.errors import Permanent, Transient
 from app.ports import Drafts, InDoubt
 from app.results import Absent, Ambiguous, Failed, Place, Retry, SendResult, Sent, Settled
 from app.traffic import EVERYWHERE, Happening, Limit, Outbound
@@ -30,7 +31,8 @@ SEPARATOR = " "
 """Between channel and thread in an address."""
 REACTION = "eyes"
 EVENT_TYPE = "heyfleet_delivery"
-GONE = frozenset(("message_not_found", "cant_update_message", "edit_window_closed"))
+GONE = frozenset(("message_not_found", "cant_update_message", "edit_window_closed", "msg_too_long"))
+"""The message can't become what it is to become: another one is sent."""
 REFUSED_BLOCKS = frozenset(("invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long"))
 DONE_BEFORE = {"reactions_add": frozenset(("already_reacted",)), "reactions_remove": frozenset(("no_reaction",))}
 
@@ -39,6 +41,7 @@ DONE_BEFORE = {"reactions_add": frozenset(("already_reacted",)), "reactions_remo
 MESSAGES = Limit(EVERYWHERE, 300, 60.0, burst=10)
 REACTIONS = Limit("reactions", 40, 60.0, burst=20)
 EDITS = Limit("edits", 50, 60.0, burst=10)
+DRAFTS = Limit("drafts", 35, 60.0, burst=5)
 
 
 class SlackAdapter:
@@ -93,6 +96,9 @@ class SlackAdapter:
     def limits(self, delivery: Outbound) -> Sequence[Limit]:
         if delivery.kind.startswith("progress"):
             return [REACTIONS]
+        if delivery.kind == "draft" and edits(delivery):
+            # With less than all of the room that there is: the reply comes by an edit too.
+            return [DRAFTS, EDITS]
         if edits(delivery):
             return [EDITS]
         return [MESSAGES, Limit(delivery.address.partition(SEPARATOR)[0], count=1, seconds=1.0, burst=2)]
@@ -104,12 +110,20 @@ class SlackAdapter:
             return refusal(error, self.limits(delivery)[-1].key)
 
     def fetch(self, source: Mapping[str, Any], most: int) -> bytes:
-        return download(str(source["url"]), self.settings, most)
+        url = source.get("url")
+        if not url:
+            try:
+                url = address_of(self.client, str(source["id"]))
+            except (SlackClientError, OSError) as error:
+                failed = refusal(error, EVERYWHERE)
+                why = f"Slack does not say where it is: {failed.reason}"
+                raise (Permanent(why) if isinstance(failed, Failed) else Transient(why)) from error
+        return download(str(url), self.settings, most, html=bool(source.get("html")))
 
     def settle(self, delivery: Outbound) -> Settled:
         """Reactions can be done twice, and so can edits; but where what was to be changed is gone, a message was sent.
         Messages carry the id of their delivery, and files their name."""
-        pieces = texts_of(delivery)
+        pieces = self._texts(delivery)
         if delivery.kind.startswith("progress"):
             return Absent()
         channel, thread = parts_of(delivery.address)
@@ -119,6 +133,9 @@ class SlackAdapter:
                 return sent(found, delivery, pieces) if isinstance(found, str) else found
             file = delivery.files[len(delivery.sent) - len(pieces)]
             found = find_file(self.client, channel, thread, delivery, file["name"], self.account.me().user)
+            if isinstance(found, Absent):
+                # Or what was said in its place.
+                found = find_message(self.client, channel, thread, delivery, mark_of(delivery))
             return sent(found, delivery, pieces) if isinstance(found, str) else found
         except (SlackClientError, OSError) as error:
             failed = refusal(error, EVERYWHERE)
@@ -132,12 +149,22 @@ class SlackAdapter:
             return self._react("reactions_add", channel, delivery)
         if delivery.kind == "progress_end":
             return self._react("reactions_remove", channel, delivery)
-        pieces = texts_of(delivery)
+        pieces = self._texts(delivery)
         number = len(delivery.sent)
         if number >= len(pieces):
             file = delivery.files[number - len(pieces)]
-            return sent(upload(self.client, channel, thread, file), delivery, pieces)
+            return sent(self._share(delivery, channel, thread, file), delivery, pieces)
         return sent(self._say(delivery, channel, thread, pieces[number]), delivery, pieces)
+
+    def _share(self, delivery: Outbound, channel: str, thread: str | None, file: Mapping[str, str]) -> str:
+        """A file; or, where Slack does not take it, a line that says so, and what comes behind it is not held up."""
+        try:
+            return upload(self.client, channel, thread, file)
+        except (SlackClientError, OSError, ValueError) as error:
+            failed = refusal(error, EVERYWHERE)
+            if not isinstance(failed, Failed):
+                raise
+            return self._put(delivery, channel, thread, {"text": blocks.escaped(not_sent(file["name"], failed.reason))})
 
     def _react(self, method: str, channel: str, delivery: Outbound) -> SendResult:
         try:
@@ -157,7 +184,13 @@ class SlackAdapter:
         except SlackApiError as error:
             if error.response.get("error") not in REFUSED_BLOCKS:
                 raise
+            if "approval" in delivery.body:
+                # As it is: what is to be run is shown to the letter.
+                return self._put(delivery, channel, thread, {"text": blocks.escaped(text), "mrkdwn": False})
             return self._put(delivery, channel, thread, {"text": blocks.escaped(plain(text))})
+
+    def _texts(self, delivery: Outbound) -> list[str]:
+        return texts_of(delivery, in_bytes=self.drafts == "edited")
 
     def _put(self, delivery: Outbound, channel: str, thread: str | None, shown: Mapping[str, Any]) -> str:
         loud = bool(thread and self.settings.response.broadcast and delivery.kind == "reply") or None
@@ -207,12 +240,18 @@ def mark_of(delivery: Outbound) -> dict[str, Any]:
     return {"delivery": delivery.id, "part": len(delivery.sent)}
 
 
-def texts_of(delivery: Outbound) -> list[str]:
-    """The messages that its text takes. The same each time, since they are sent one by one."""
+def texts_of(delivery: Outbound, *, in_bytes: bool) -> list[str]:
+    """The messages that its text takes. The same each time, since they are sent one by one. `in_bytes`: a message that
+    is changed may not have more bytes than another has characters."""
     text = str(delivery.body.get("text", ""))
     if "approval" in delivery.body or delivery.kind.startswith("progress"):
         return [text]
-    pieces = split(text, lambda piece: len(slack_mrkdwn(piece)) <= SLACK_MOST) or [text]
+
+    def fits(piece: str) -> bool:
+        shown = slack_mrkdwn(piece)
+        return len(shown.encode() if in_bytes else shown) <= SLACK_MOST
+
+    pieces = split(text, fits) or [text]
     # A draft is one message; what does not fit into it is read with the reply.
     return pieces[:1] if delivery.kind == "draft" else pieces
 

@@ -23,8 +23,15 @@ def upload(client: WebClient, channel: str, thread: str | None, file: Mapping[st
     return str(answer["files"][0]["id"])
 
 
-def download(url: str, settings: Settings, most: int) -> bytes:
-    """A file that somebody shared. Raises Transient and Permanent.
+def address_of(client: WebClient, file: str) -> str:
+    """Where a file is of which the message has the id alone: one of another workspace, in a channel that is shared.
+    https://docs.slack.dev/apis/slack-connect/using-slack-connect-with-your-app. Raises SlackClientError and OSError."""
+    found = client.files_info(file=file)["file"]
+    return str(found.get("url_private_download") or found.get("url_private") or "")
+
+
+def download(url: str, settings: Settings, most: int, *, html: bool = False) -> bytes:
+    """A file that somebody shared; `html`: it is a page. Raises Transient and Permanent.
 
     https://docs.slack.dev/reference/objects/file-object: with the bot's token, and from Slack alone: it is told to
     nobody else, whatever a message says.
@@ -37,7 +44,7 @@ def download(url: str, settings: Settings, most: int) -> bytes:
         with httpx.stream("GET", url, headers=headers, timeout=60.0, follow_redirects=False, trust_env=False) as answer:
             if answer.status_code == 429 or answer.status_code >= 500:
                 raise Transient(f"Slack does not give it now: HTTP {answer.status_code}")
-            if not answer.is_success or answer.headers.get("Content-Type", "").startswith("text/html"):
+            if not answer.is_success or (not html and answer.headers.get("Content-Type", "").startswith("text/html")):
                 # Without the right, Slack shows its page for logging in.
                 raise Permanent("Slack does not give it: the app needs the scope files:read, and to be in the channel")
             for piece in answer.iter_bytes():

@@ -12,6 +12,8 @@ from app.traffic import Outbound
 
 CLOCKS_APART = 300.0
 """Seconds that Slack's clock and the database's may differ by."""
+FILES_BEFORE = 30.0
+"""The same for what nothing but its name and its time tell apart: an agent may send a file of that name again."""
 MOST_PAGES = 20
 PAGE = 100
 
@@ -33,12 +35,16 @@ def find_message(
 def find_file(
     client: WebClient, channel: str, thread: str | None, delivery: Outbound, name: str, me: str
 ) -> str | Absent | Ambiguous:
-    """The id of a file of this name that the bot shared there, and that is not one which an earlier part shared."""
+    """The id of a file of this name that the bot shared there since the part was first tried, and that is not one which
+    an earlier part shared."""
+    since = delivery.tried_at.timestamp() - FILES_BEFORE
     for message in said_since(client, channel, thread, delivery):
         if message is None:
             return NOT_FOUND_YET
         for file in message.get("files") or ():
-            if message.get("user") == me and file.get("name") == name and file["id"] not in delivery.sent:
+            if message.get("user") != me or file.get("name") != name or file["id"] in delivery.sent:
+                continue
+            if float(file.get("created") or message["ts"]) >= since:
                 return str(file["id"])
     return Absent()
 

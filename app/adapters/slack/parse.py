@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from app.config.adapters import SlackAdapter as Settings
-from app.traffic import Happening, Ordered, Pressed, Said, Sender
+from app.traffic import Happening, Ordered, Pressed, Said, Sender, forwarded
 
 APPROVE, BYPASS, DENY = "heyfleet_approve", "heyfleet_bypass", "heyfleet_deny"
 """The actions of a card's buttons."""
@@ -50,6 +50,7 @@ def event_of(payload: Mapping[str, Any], settings: Settings, me: Me) -> Said | N
     root, ts = event.get("thread_ts"), str(event["ts"])
     flat = settings.response.placement in IN_THE_CHANNEL and not dm and root is None
     to_us = root is not None and event.get("parent_user_id") == me.user
+    shares = [attachment for attachment in event.get("attachments") or () if attachment.get("is_share")]
     return Said(
         sender=Sender(str(sender), bot="bot_id" in event),
         channel=channel,
@@ -64,8 +65,16 @@ def event_of(payload: Mapping[str, Any], settings: Settings, me: Me) -> Said | N
         flat=flat,
         answers=f"{channel} {root}" if to_us else "",
         answered_at=channel,
-        files=[file_of(file) for file in event.get("files") or () if file.get("url_private")],
+        files=[file_of(file) for shared in (event, *shares) for file in shared.get("files") or () if file.get("id")],
+        quoted="\n\n".join(filter(None, map(quoted, shares))),
     )
+
+
+def quoted(share: Mapping[str, Any]) -> str:
+    """A message that was forwarded: https://docs.slack.dev/reference/events/message tells of it as an attachment."""
+    text = html.unescape(LINK.sub(shown, str(share.get("text") or share.get("fallback") or ""))).strip()
+    who = str(share.get("author_name") or share.get("author_id") or "somebody")
+    return forwarded(who, text) if text else ""
 
 
 def key_of(channel: str, root: str | None, ts: str, settings: Settings, *, dm: bool) -> str:
@@ -102,7 +111,14 @@ def shown(found: re.Match[str]) -> str:
     if target[0] in "@#!":
         # People and channels stay as they are, so that the model can name them; `<!date^…|text>` becomes its text.
         return label if target.startswith("!") and label else found[0].replace("<", "&lt;").replace(">", "&gt;")
-    return target if not label or label == target else f"{label} ({target})"
+    # What Slack made a link of by itself is what was typed: `curl example.com` is to stay a command.
+    if not label:
+        return target
+    return label if bare(label) == bare(target) else f"{label} ({target})"
+
+
+def bare(link: str) -> str:
+    return re.sub(r"^(https?://|mailto:|tel:)", "", link).rstrip("/")
 
 
 def file_of(file: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,7 +126,12 @@ def file_of(file: Mapping[str, Any]) -> dict[str, Any]:
         "name": str(file.get("name") or file.get("title") or file["id"]),
         "media_type": str(file.get("mimetype") or "application/octet-stream"),
         "size": int(file.get("size") or 0),
-        "source": {"id": file["id"], "url": file.get("url_private_download") or file["url_private"]},
+        # Of a file of another workspace Slack tells no more than its id.
+        "source": {
+            "id": file["id"],
+            "url": file.get("url_private_download") or file.get("url_private"),
+            "html": file.get("mimetype") == "text/html",
+        },
     }
 
 

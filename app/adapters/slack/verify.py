@@ -13,7 +13,7 @@ def verify(headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> N
     """Raises Refused (401) unless the body was signed with one of the secrets in force, five minutes ago at most."""
     timestamp = headers.get("X-Slack-Request-Timestamp", "")
     signature = headers.get("X-Slack-Signature", "")
-    known = timestamp.isascii() and timestamp.isdigit() and len(timestamp) < 16
+    known = timestamp.isascii() and timestamp.isdigit() and len(timestamp) < 16 and signature.isascii()
     # All are tried, whichever matches; the library compares in constant time, and looks at the age.
     try:
         matches = [known and SignatureVerifier(secret).is_valid(body, timestamp, signature) for secret in secrets]

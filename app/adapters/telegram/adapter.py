@@ -12,13 +12,13 @@ import httpx2 as httpx
 import structlog
 
 from app.adapters.formatting import TELEGRAM_MOST, plain, split, telegram_html, telegram_length, utf16_length
-from app.adapters.reading import understood
+from app.adapters.reading import not_sent, understood
 from app.adapters.telegram.api import Api, Refusal, refusal
 from app.adapters.telegram.parse import Me, happening_of
 from app.config.adapters import TelegramAdapter as Settings
 from app.errors import Permanent, Transient, Unavailable
 from app.ports import Drafts, InDoubt
-from app.results import Absent, Ambiguous, Place, Retry, SendResult, Sent, Settled
+from app.results import Absent, Ambiguous, Failed, Place, Retry, SendResult, Sent, Settled
 from app.traffic import EVERYWHERE, Happening, Limit, Outbound
 
 log = structlog.get_logger()
@@ -147,10 +147,18 @@ class TelegramAdapter:
         more = number + 1 < len(pieces) + len(delivery.files)
         if number < len(pieces):
             return Sent(self._say(delivery, where, pieces[number]), more)
-        file = delivery.files[number - len(pieces)]
+        return Sent(self._share(where, delivery.files[number - len(pieces)]), more)
+
+    def _share(self, where: Mapping[str, Any], file: Mapping[str, str]) -> str:
+        """A file; or, where Telegram does not take it, a line that says so, and what comes behind it is not held up."""
         content = ("document", file["name"], base64.b64decode(file["data"]), file["media_type"])
-        sent = self.api.call("sendDocument", where, file=content)
-        return Sent(reference_of(sent), more)
+        try:
+            return reference_of(self.api.call("sendDocument", where, file=content))
+        except Refusal as error:
+            failed = refusal(error, EVERYWHERE)
+            if not isinstance(failed, Failed):
+                raise
+            return reference_of(self.api.call("sendMessage", {"text": not_sent(file["name"], failed.reason), **where}))
 
     def _say(self, delivery: Outbound, where: Mapping[str, Any], text: str) -> str:
         if "approval" in delivery.body:

@@ -19,6 +19,15 @@ BUTTONS: Mapping[str, tuple[Literal["approve", "deny"], bool]] = {
 }
 """First letter of a button's data, which can hold 64 bytes."""
 
+FILES = (
+    ("document", "", "application/octet-stream"),
+    ("audio", "", "application/octet-stream"),
+    ("video", "", "application/octet-stream"),
+    ("voice", "", "application/octet-stream"),
+    ("video_note", ".mp4", "video/mp4"),
+    ("sticker", "", "application/octet-stream"),
+)
+"""Where a message has a file, with the ending and the type of those that have neither."""
 UPDATES = ("message", "callback_query")
 """What the bot is told of."""
 
@@ -60,7 +69,10 @@ def happening_of(update: Mapping[str, Any], settings: Settings, me: Me) -> Happe
 def said_of(update: Mapping[str, Any], message: Mapping[str, Any], settings: Settings, me: Me) -> Said | None:
     sender, chat = message.get("from"), message["chat"]
     text, files = message.get("text") or message.get("caption") or "", files_of(message)
-    if sender is None or sender["id"] == me.user or not (text or files):
+    if not (text or files):
+        text = described(message)
+    # What is posted in a channel comes into its discussion group by itself: nobody says it there.
+    if sender is None or sender["id"] == me.user or not (text or files) or message.get("is_automatic_forward"):
         return None
     dm = chat["type"] == "private"
     topic = message.get("message_thread_id") if message.get("is_topic_message") else None
@@ -69,7 +81,7 @@ def said_of(update: Mapping[str, Any], message: Mapping[str, Any], settings: Set
     to_us = (answered.get("from") or {}).get("id") == me.user and "forum_topic_created" not in answered
     said, meant = directed(text, message, settings, me)
     return Said(
-        sender=Sender(str(sender["id"]), bot=bool(sender.get("is_bot"))),
+        sender=sender_of(message),
         channel=str(chat["id"]),
         text=said,
         event_key=f"update {update['update_id']}",
@@ -82,7 +94,30 @@ def said_of(update: Mapping[str, Any], message: Mapping[str, Any], settings: Set
         answers=f"{chat['id']} {answered['message_id']}" if to_us else "",
         answered_at=f"{chat['id']} {topic}" if topic is not None else str(chat["id"]),
         files=files,
+        album=str(message.get("media_group_id") or ""),
     )
+
+
+def sender_of(message: Mapping[str, Any]) -> Sender:
+    """Who speaks as a chat (a channel, an anonymous admin) can't be told from others who do: that counts as a bot's,
+    with the id of the chat. https://core.telegram.org/bots/api#message"""
+    chat, person = message.get("sender_chat"), message["from"]
+    return Sender(str(chat["id"]), bot=True) if chat else Sender(str(person["id"]), bot=bool(person.get("is_bot")))
+
+
+def described(message: Mapping[str, Any]) -> str:
+    """What is neither text nor file, in words."""
+    place, contact, poll = message.get("location"), message.get("contact"), message.get("poll")
+    if message.get("venue"):
+        return f"(a place: {message['venue'].get('title')}, {message['venue'].get('address')})"
+    if place:
+        return f"(a location: {place['latitude']}, {place['longitude']})"
+    if contact:
+        return f"(a contact: {contact.get('first_name')} {contact.get('last_name') or ''} {contact['phone_number']})"
+    if poll:
+        options = "; ".join(str(option["text"]) for option in poll.get("options") or ())
+        return f"(a poll: {poll['question']} {options})"
+    return ""
 
 
 def key_of(chat: str, topic: int | None, message: Mapping[str, Any], *, dm: bool) -> str:
@@ -123,11 +158,11 @@ def files_of(message: Mapping[str, Any]) -> list[dict[str, Any]]:
     if message.get("photo"):
         photo = message["photo"][-1]
         found.append(file_of(photo, f"photo-{message['message_id']}.jpg", "image/jpeg"))
-    for kind in ("document", "audio", "video", "voice"):
+    for kind, ending, media_type in FILES:
         file = message.get(kind)
         if file is not None:
-            name = str(file.get("file_name") or f"{kind}-{message['message_id']}")
-            found.append(file_of(file, name, str(file.get("mime_type") or "application/octet-stream")))
+            name = str(file.get("file_name") or f"{kind}-{message['message_id']}{ending}")
+            found.append(file_of(file, name, str(file.get("mime_type") or media_type)))
     return found
 
 

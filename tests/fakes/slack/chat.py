@@ -16,7 +16,7 @@ from tests.fakes.slack.workspace import Channel, Message, Workspace
 # Longer texts are cut off by Slack, with a warning; here they are refused, so that no test loses the end of one.
 # https://api.slack.com/changelog/2018-04-truncating-really-long-messages
 MOST_TEXT = 40_000
-# https://docs.slack.dev/reference/methods/chat.update (errors: msg_too_long)
+# https://docs.slack.dev/reference/methods/chat.update (errors: msg_too_long). Of bytes, as people have found out.
 MOST_UPDATED_TEXT = 4_000
 MOST_MARKDOWN_TEXT = 12_000
 # How much is too large no page says; this is what is surely less.
@@ -61,7 +61,9 @@ def update(team: Workspace, args: Arguments) -> dict[str, Any]:
     if channel.archived:
         raise Refused("is_inactive")
     message = own(channel, args, team.bot_user, "cant_update_message")
-    text, blocks = content(team, args, MOST_UPDATED_TEXT)
+    text, blocks = content(team, args, MOST_TEXT)
+    if len(text.encode()) > MOST_UPDATED_TEXT:
+        raise Refused("msg_too_long")
     metadata = metadata_of(args)
     if blocks is None:
         # "If the `text` argument is provided and `blocks` are not provided, the `blocks` will be removed."

@@ -64,8 +64,8 @@ def file_json(team: Workspace, file: File) -> dict[str, Any]:
     places = [channel for channel, _ in file.shares]
     return {
         "id": file.id,
-        "created": FIRST_SECOND,
-        "timestamp": FIRST_SECOND,
+        "created": file.created,
+        "timestamp": file.created,
         "name": file.name,
         "title": file.title,
         "mimetype": file.mimetype,

@@ -52,6 +52,7 @@ class File:
     state: Literal["awaited", "uploaded", "complete"] = "awaited"
     shares: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     """(channel, ts) of the messages it is in."""
+    created: int = field(default_factory=lambda: int(time.time()))
 
     @property
     def mimetype(self) -> str:

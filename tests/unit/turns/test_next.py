@@ -219,7 +219,7 @@ def test_what_runs_here_is_never_given_back_unfinished(situation: tuple[Facts, L
 
 
 def test_a_command_is_left_to_the_process_that_accepted_it_for_a_while() -> None:
-    young = a_turn(seq=2, state=TurnState.QUEUED, command="approve abcdefgh", obey_at=SOON)
+    young = a_turn(seq=2, state=TurnState.QUEUED, command="approve abcdefg2", obey_at=SOON)
     turn = a_turn(state=TurnState.WAITING, step_count=1, open_calls=1)
     waits = [a_call(state=CallState.AWAITING_APPROVAL, result=None)]
     assert decide(some_facts(turn, young, calls=waits, asked=ASKED), LIMITS) == Rest(SOON)
@@ -231,10 +231,10 @@ def test_a_command_is_left_to_the_process_that_accepted_it_for_a_while() -> None
 
 def test_an_order_about_the_current_turn_does_not_wait_for_its_end() -> None:
     turn = a_turn(state=TurnState.WAITING, step_count=1, open_calls=1)
-    order = a_turn(seq=3, state=TurnState.QUEUED, command="approve abcdefgh")
+    order = a_turn(seq=3, state=TurnState.QUEUED, command="approve abcdefg2")
     waits = [a_call(state=CallState.AWAITING_APPROVAL, result=None)]
     others = [a_turn(seq=2, state=TurnState.QUEUED, command="bash ls"), order]
-    assert decide(some_facts(turn, *others, calls=waits, asked=ASKED), LIMITS) == Obey(order, "approve abcdefgh")
+    assert decide(some_facts(turn, *others, calls=waits, asked=ASKED), LIMITS) == Obey(order, "approve abcdefg2")
 
 
 @given(situations())
@@ -270,6 +270,19 @@ def test_rest_without_a_time_is_only_for_calls_that_somebody_else_ends(
         )
     elif isinstance(action, Rest):
         assert action.wake_at == turn.retry_at == SOON
+
+
+# --- pictures that were sent at once
+
+
+def test_pictures_of_one_album_are_one_thing_that_was_said_whatever_else_waits() -> None:
+    album = {"reply": {"album": "7"}}
+    first, second = a_turn(**album), a_turn(seq=2, state=TurnState.QUEUED, **album)
+    other, late = a_turn(seq=3, state=TurnState.QUEUED), a_turn(seq=4, state=TurnState.QUEUED, **album)
+    follow_up = Limits(max_steps=5, turn_timeout_ms=1000, steer=False)
+    found = decide(some_facts(first, second, other, late), follow_up)
+    assert found == Ask(first, [], [second]), "in their order: what was said in between is not overtaken"
+    assert decide(some_facts(other, late), follow_up) == Ask(other, [], [])
 
 
 # --- a process that does not have the thread's adapter

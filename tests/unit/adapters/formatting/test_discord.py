@@ -24,7 +24,7 @@ RENDERED = {
     "[a](https://x.org/a_(b)) [*c*](<https://x.org/a b>)": "[a](https://x.org/a_%28b%29) [*c*](https://x.org/a%20b)",
     "[https://y.org](https://x.org)": "https://y.org (<https://x.org>)",
     "<https://x.org/a_b> https://x.org/a_b_c, x_y": "<https://x.org/a_b> https://x.org/a_b_c, x\\_y",
-    "[me](mailto:me@x.org) [doc](a.md)": "me (me@x.org) doc",
+    "[me](mailto:me@x.org) [doc](a.md)": "me (me@x.org) doc (a.md)",
     "![a](https://x.org/c.png) ![](https://x.org/d.png)": "[a](https://x.org/c.png) <https://x.org/d.png>",
     "# A\n## B **b**\n### C\n#### D **d**\n": "# A\n\n## B **b**\n\n### C\n\n**D d**",
     "> a\n>\n> > b\n>\n> ```\n> c\n> ```": "> a\n> \n> \\> b\n> \n> ```\n> c\n> ```",

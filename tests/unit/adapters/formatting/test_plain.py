@@ -7,7 +7,7 @@ from app.adapters.formatting import plain
 RENDERED = {
     "**bold** *italic* ~~gone~~ `a<b` & <b>": "bold italic gone a<b & <b>",
     "[a](https://x.org) <https://x.org> [me](mailto:me@x.org)": "a (https://x.org) https://x.org me (me@x.org)",
-    "![a](https://x.org/c.png) [doc](a.md)": "a (https://x.org/c.png) doc",
+    "![a](https://x.org/c.png) [doc](a.md)": "a (https://x.org/c.png) doc (a.md)",
     "# A **b**\ntext": "A b\n\ntext",
     "- a\n  - b\n\n10. c\n    more": "• a\n  • b\n\n10. c\n    more",
     "> a\n>\n> > b": "> a\n>\n> > b",

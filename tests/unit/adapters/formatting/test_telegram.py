@@ -20,7 +20,9 @@ RENDERED = {
     "[`a`](https://x.org)": '<a href="https://x.org">a</a>',
     "<https://x.org>": '<a href="https://x.org">https://x.org</a>',
     "[](https://x.org)": '<a href="https://x.org">https://x.org</a>',
-    "[me](mailto:me@x.org) <me@x.org> [u](tg://user?id=1) [doc](a.md)": "me (me@x.org) me@x.org u doc",
+    "[me](mailto:me@x.org) <me@x.org> [u](tg://user?id=1) [doc](a.md)": (
+        "me (me@x.org) me@x.org u (tg://user?id=1) doc (a.md)"
+    ),
     "![a](https://x.org/c.png)": '<a href="https://x.org/c.png">a</a>',
     "# A **b**\ntext": "<b>A b</b>\n\ntext",
     "> a\n> **b**\n>\n> > c\n\nd": "<blockquote>a\n<b>b</b>\n\n&gt; c</blockquote>\n\nd",

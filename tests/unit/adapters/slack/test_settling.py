@@ -38,6 +38,7 @@ def outbound(address: str, **more: object) -> Outbound:
         "body": {"text": "hello"},
         "attempt": 1,
         "staged_at": now(),
+        "tried_at": now(),
     }
     return Outbound(**{**made, **more})  # type: ignore[arg-type]
 
@@ -87,6 +88,24 @@ def test_a_file_is_found_by_its_name_and_not_taken_for_the_one_before(slack: Fak
     assert adapter.settle(first) == sent
     second = outbound(channel.id, files=[FILE, FILE], sent=[f"{channel.id} 1.0", sent.reference])
     assert adapter.settle(second) == Absent()
+
+
+def test_a_file_of_that_name_that_was_there_before_is_another_one(slack: FakeSlack) -> None:
+    channel = slack.channel("general")
+    adapter = adapter_of(slack)
+    earlier = outbound(channel.id, id="d0", files=[FILE], sent=[f"{channel.id} 1.0"])
+    assert isinstance(adapter.send(earlier), Sent)
+    slack.files[0].created -= 120
+    assert adapter.settle(outbound(channel.id, files=[FILE], sent=[f"{channel.id} 2.0"])) == Absent()
+
+
+def test_what_was_said_in_place_of_a_file_is_found(slack: FakeSlack) -> None:
+    channel = slack.channel("general")
+    adapter = adapter_of(slack)
+    refused = outbound(channel.id, files=[{**FILE, "data": ""}], sent=[f"{channel.id} 1.0"])
+    sent = adapter.send(refused)
+    assert isinstance(sent, Sent)
+    assert adapter.settle(refused) == sent
 
 
 def test_where_it_can_t_be_looked_up_people_are_asked_and_where_it_can_t_now_it_is_later(slack: FakeSlack) -> None:
