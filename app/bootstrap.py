@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import assert_never
 from uuid import UUID
@@ -16,9 +17,11 @@ import redis
 import structlog
 from redis.exceptions import RedisError
 
+from app.config.adapters import KINDS_OF_OTHERS
 from app.config.adapters import Adapter as AdapterSettings
 from app.config.adapters import DiscordAdapter as DiscordSettings
 from app.config.adapters import LocalAdapter as LocalSettings
+from app.config.adapters import OtherAdapter as OtherSettings
 from app.config.adapters import SlackAdapter as SlackSettings
 from app.config.adapters import TelegramAdapter as TelegramSettings
 from app.config.adapters import WebhookAdapter as WebhookSettings
@@ -26,9 +29,11 @@ from app.config.risks import risks
 from app.config.settings import Settings
 from app.control.desk import Desk
 from app.db import Database
+from app.entry import enter
+from app.errors import Permanent
 from app.jobs.admitting import Admission
 from app.leases import Keeper
-from app.ports import Adapter
+from app.ports import Adapter, Take
 from app.queue import Wakes
 
 log = structlog.get_logger()
@@ -60,6 +65,11 @@ class Core:
 def desk_of(core: Core) -> Desk:
     """Where orders of people are carried out."""
     return Desk(core.db, core.wakes, core.settings, core.adapters)
+
+
+def taking(core: Core, adapter: OtherSettings) -> Take:
+    """What an adapter of another package hands over what it hears to."""
+    return lambda happening: enter(desk_of(core), adapter, happening).say
 
 
 def admission_of(core: Core) -> Admission:
@@ -113,8 +123,21 @@ def adapter_of(settings: Settings, adapter: AdapterSettings) -> Adapter:
             from app.adapters.local import LocalAdapter
 
             return LocalAdapter(adapter.name)
+        case OtherSettings():
+            return make_of(adapter.kind)(adapter)
         case _:
             assert_never(adapter)
+
+
+def make_of(kind: str) -> Callable[[OtherSettings], Adapter]:
+    """What makes adapters of a kind that another package brings. Raises Permanent, with the package's name."""
+    (entry, *_) = entry_points(group=KINDS_OF_OTHERS, name=kind)
+    try:
+        made: Callable[[OtherSettings], Adapter] = entry.load()
+    except Exception as error:
+        package = entry.dist.name if entry.dist else entry.value
+        raise Permanent(f"the adapter kind {kind} of {package} can't be loaded: {error!r}") from error
+    return made
 
 
 def webhook_secrets(settings: Settings, adapter: WebhookSettings) -> list[str]:

@@ -7,12 +7,15 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
 
 import structlog
 
-from app.bootstrap import Core, core, keeper_of
+from app.bootstrap import Core, core, keeper_of, taking
+from app.config.adapters import Adapter as AdapterSettings
 from app.config.adapters import DiscordAdapter as DiscordSettings
+from app.config.adapters import OtherAdapter as OtherSettings
 from app.config.adapters import SlackAdapter as SlackSettings
 from app.config.adapters import TelegramAdapter as TelegramSettings
 from app.config.load import Loaded, load
@@ -20,9 +23,10 @@ from app.config.settings import Settings
 from app.config.watch import LiveSettings
 from app.leases import Keeper
 from app.log import configure
-from app.ports import Adapter
+from app.ports import Adapter, Listening
 from app.report import report_errors
 from app.revisions import missing
+from app.roles import RoleHolder
 from app.services.addresses import Addresses, wait_for
 from app.starting import exit_code
 
@@ -70,7 +74,7 @@ def run() -> None:
 
 def needs_gateway(adapter: object) -> bool:
     match adapter:
-        case SlackSettings(mode="socket") | TelegramSettings(mode="polling") | DiscordSettings():
+        case SlackSettings(mode="socket") | TelegramSettings(mode="polling") | DiscordSettings() | OtherSettings():
             return True
         case _:
             return False
@@ -116,13 +120,17 @@ def connections_of(base: Core, keeper: Keeper, settings: Settings) -> list[Conne
         connection
         for one in settings.adapters
         if needs_gateway(one)
-        for connection in connections_to(base, keeper, base.adapters[one.name], one.kind)
+        for connection in connections_to(base, keeper, base.adapters[one.name], one)
     ]
 
 
-def connections_to(base: Core, keeper: Keeper, adapter: Adapter, kind: str) -> Iterator[Connection]:
+def connections_to(base: Core, keeper: Keeper, adapter: Adapter, settings: AdapterSettings) -> Iterator[Connection]:
     """Loaded where it is configured, as the adapters themselves are."""
-    match kind:
+    match settings.kind:
+        case _ if isinstance(settings, OtherSettings):
+            if isinstance(adapter, Listening):
+                work = partial(adapter.listen, taking(base, settings))
+                yield RoleHolder(base.db, keeper, f"{settings.kind} {settings.name}", work)
         case "slack":
             from gateway.slack import SlackSocket
 

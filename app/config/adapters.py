@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, SecretStr, Tag, model_validator
 
 from app.config.section import Section
 from app.config.units import Duration, Size
@@ -169,8 +171,46 @@ class DiscordAdapter(ChatAdapter):
     api_url: str = Field(default="https://discord.com/api/v10", pattern=r"^https?://\S+$")
 
 
+class OtherAdapter(ChatAdapter):
+    """Of a kind that another package brings; see docs/adapters/README.md."""
+
+    kind: str
+    allow: Allow | None = None
+    """Who may talk with the agent; unset: whoever can write to the bot, but for other bots."""
+    response: PlainResponse = PlainResponse()
+    secrets: dict[str, SecretStr] = {}
+    """Tokens and keys, as the kind's own documentation names them."""
+    options: dict[str, str | int | float | bool] = {}
+    """What else it wants to know."""
+
+
+KINDS_OF_OTHERS = "heyfleet.adapters"
+"""The entry-point group of packages that bring a kind: its name is the kind, its object makes the adapter."""
+BUILT_IN = ("slack", "telegram", "discord", "webhook", "local")
+OTHER = "of another package"
+
+
+def kinds() -> list[str]:
+    """All that there are here."""
+    return [*BUILT_IN, *sorted(entry.name for entry in entry_points(group=KINDS_OF_OTHERS))]
+
+
+def kind_of(value: Any) -> str | None:
+    """Which section an entry is: by its kind, where that is one of ours. A built-in kind can't be taken over."""
+    kind = value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)
+    if kind is None or kind in BUILT_IN:
+        return kind
+    return OTHER if kind in kinds() else str(kind)
+
+
 Adapter = Annotated[
-    SlackAdapter | TelegramAdapter | DiscordAdapter | WebhookAdapter | LocalAdapter, Field(discriminator="kind")
+    Annotated[SlackAdapter, Tag("slack")]
+    | Annotated[TelegramAdapter, Tag("telegram")]
+    | Annotated[DiscordAdapter, Tag("discord")]
+    | Annotated[WebhookAdapter, Tag("webhook")]
+    | Annotated[LocalAdapter, Tag("local")]
+    | Annotated[OtherAdapter, Tag(OTHER)],
+    Discriminator(kind_of),
 ]
-Chat = SlackAdapter | TelegramAdapter | DiscordAdapter
+Chat = SlackAdapter | TelegramAdapter | DiscordAdapter | OtherAdapter
 """Those that people use from a chat program."""

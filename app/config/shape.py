@@ -55,7 +55,10 @@ def arms(annotation: Any, value: Any = None) -> list[Any]:
         return [annotation]
     found = [arm for member in get_args(annotation) if member is not NoneType for arm in arms(member, value)]
     kind = value.get("kind") if isinstance(value, Mapping) else None
-    return [arm for arm in found if is_section(arm) and kind in kinds(arm)] or found
+    of_kind = [arm for arm in found if is_section(arm) and kind in kinds(arm)]
+    # One whose kind is any text, where it is none of the others'.
+    free = [arm for arm in found if is_section(arm) and "kind" in arm.model_fields and not kinds(arm)]
+    return of_kind or (free if isinstance(kind, str) else []) or found
 
 
 def kinds(section: type[BaseModel]) -> Sequence[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from app.config.adapters import kinds
 from app.config.problems import Key, Origin, Origins, Problem, did_you_mean
 from app.config.shape import is_secret, names_below, type_at, value_at
 
@@ -68,6 +69,9 @@ def is_type_error(details: ErrorDetails) -> bool:
 
 
 def problem(key: Key, errors: Sequence[ErrorDetails], data: Any, origins: Origins) -> Problem:
+    if errors[0]["type"] == "union_tag_not_found" and not isinstance(value_at(key[:-1], data), Mapping):
+        empty = ", and it is empty" if value_at(key[:-1], data) is None else ""
+        return Problem(origins[key[:-1]], key[:-1], f"must be keys and values{empty}")
     if errors[0]["type"] in ("missing", "union_tag_not_found"):
         return Problem(origins.nearest(key), key, "is missing; set it")
     origin = origins[key]
@@ -85,7 +89,7 @@ def text_of(details: ErrorDetails, key: Key, data: Any, origin: Origin) -> str:
     special: dict[str, Callable[[], str]] = {
         "extra_forbidden": lambda: unknown_key(key, data),
         "literal_error": lambda: choices(context["expected"], value),
-        "union_tag_invalid": lambda: choices(context["expected_tags"], value),
+        "union_tag_invalid": lambda: choices(", ".join(kinds()), value),
         "string_pattern_mismatch": lambda: must_match(context["pattern"]),
         "string_too_short": lambda: "must not be empty",
         "string_too_long": lambda: f"must have at most {context['max_length']} characters",

@@ -12,13 +12,14 @@ from flask import Blueprint, Flask, Response, g, jsonify, request
 from prometheus_client import CollectorRegistry
 from werkzeug.exceptions import HTTPException
 
-from app.bootstrap import Core, webhook_secrets
-from app.config.adapters import WebhookAdapter
+from app.bootstrap import Core, taking, webhook_secrets
+from app.config.adapters import OtherAdapter, WebhookAdapter
 from app.config.settings import Settings
 from app.errors import Refused, Unavailable
 from app.ingress import health, orders, webhook
 from app.ingress.metrics import Fleet, Requests
 from app.ingress.runs import Waiting
+from app.ports import Served
 
 log = structlog.get_logger()
 
@@ -48,6 +49,9 @@ def create_app(core: Core) -> Flask:
     app.register_blueprint(orders.blueprint)
     for blueprint in chat_blueprints(settings):
         app.register_blueprint(blueprint)
+    for adapter in settings.adapters:
+        if isinstance(adapter, OtherAdapter):
+            serve_other(app, core, adapter)
     app.register_error_handler(Refused, refused)
     app.register_error_handler(Unavailable, unavailable)
     app.register_error_handler(HTTPException, http_error)
@@ -70,6 +74,14 @@ def chat_blueprints(settings: Settings) -> Iterator[Blueprint]:
         from app.ingress import discord
 
         yield discord.blueprint
+
+
+def serve_other(app: Flask, core: Core, adapter: OtherAdapter) -> None:
+    """The routes of an adapter of another package, where its provider posts to us."""
+    port = core.adapters[adapter.name]
+    if isinstance(port, Served):
+        blueprint = port.blueprint(taking(core, adapter))
+        app.register_blueprint(blueprint, url_prefix=f"/{adapter.kind}/{adapter.name}", name=f"adapter-{adapter.name}")
 
 
 def measure(app: Flask, requests: Requests) -> None:

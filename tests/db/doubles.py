@@ -156,7 +156,7 @@ class NoteSandbox:
         self.stored[path] = content
 
     def export(self, path: str, *, max_bytes: int) -> bytes:
-        return " ".join(self.lines).encode()
+        return " ".join(self.lines).encode() or b"nothing was run"
 
     def snapshot(self) -> bytes | None:
         return json.dumps(self.lines).encode() if self.runtime.portable else None
