@@ -31,9 +31,10 @@ from app.control.desk import Desk
 from app.db import Database
 from app.entry import enter
 from app.errors import Permanent
+from app.hearing import Take
 from app.jobs.admitting import Admission
 from app.leases import Keeper
-from app.ports import Adapter, Take
+from app.ports import Adapter
 from app.queue import Wakes
 
 log = structlog.get_logger()

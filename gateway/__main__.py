@@ -21,9 +21,10 @@ from app.config.adapters import TelegramAdapter as TelegramSettings
 from app.config.load import Loaded, load
 from app.config.settings import Settings
 from app.config.watch import LiveSettings
+from app.hearing import Listening
 from app.leases import Keeper
 from app.log import configure
-from app.ports import Adapter, Listening
+from app.ports import Adapter
 from app.report import report_errors
 from app.revisions import missing
 from app.roles import RoleHolder

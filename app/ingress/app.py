@@ -16,10 +16,10 @@ from app.bootstrap import Core, taking, webhook_secrets
 from app.config.adapters import OtherAdapter, WebhookAdapter
 from app.config.settings import Settings
 from app.errors import Refused, Unavailable
+from app.hearing import Served
 from app.ingress import health, orders, webhook
 from app.ingress.metrics import Fleet, Requests
 from app.ingress.runs import Waiting
-from app.ports import Served
 
 log = structlog.get_logger()
 
