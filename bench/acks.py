@@ -72,7 +72,11 @@ def acks(rig: Rig) -> list[Figure]:
         with rig.fleet(threads=8, adapters=adapters) as running:
             took = {name: list[float]() for name in makers}
             # Made beforehand: what a provider does until it posts is not what is measured.
-            posts = {name: [make(number) for number in range(seconds * PER_SECOND)] for name, make in makers.items()}
+            count = seconds * PER_SECOND
+            posts = {name: [make(number) for number in range(count)] for name, make in makers.items()}
+            # A process asks its provider who the bot is, once, before its first event.
+            for make in makers.values():
+                send(running, [(0.0, make(count))], time.perf_counter(), [], rig.problems)
             started = time.perf_counter()
             senders = [
                 threading.Thread(target=send, args=(running, share, started, took[name], rig.problems))
