@@ -16,7 +16,6 @@ from websockets.sync.client import ClientConnection
 
 from app.adapters.discord import DiscordAdapter
 from app.adapters.discord.api import Refusal
-from app.adapters.discord.parse import answer_of
 from app.bootstrap import Core, desk_of
 from app.entry import enter
 from app.errors import LeaseLost, Unavailable
@@ -230,11 +229,10 @@ class Talk:
 
     def answer(self, interaction: Mapping[str, Any]) -> None:
         """https://discord.com/developers/docs/interactions/receiving-and-responding#responding-to-an-interaction"""
-        desk, say = desk_of(self.shard.core), ""
+        desk, settings = desk_of(self.shard.core), self.adapter.settings
         happening = self.adapter.understand_interaction(interaction)
-        if happening is not None:
-            say = enter(desk, self.adapter.settings, happening).say
-        answer = answer_of(interaction, say, desk.settings.messages.taken)
+        work = (lambda: enter(desk, settings, happening).say) if happening is not None else None
+        answer = self.adapter.answering.answer(interaction, work, desk.settings.messages)
         try:
             path = f"/interactions/{interaction['id']}/{interaction['token']}/callback"
             self.adapter.api.call("POST", path, answer, timeout=2.5)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, jsonify, request
 
 from app.adapters.discord import DiscordAdapter
-from app.adapters.discord.parse import answer_of, verify
+from app.adapters.discord.parse import verify
 from app.bootstrap import desk_of
 from app.entry import enter
 from app.errors import Refused
@@ -24,11 +24,10 @@ def interactions(name: str) -> Response:
     adapter = adapter_named(name)
     raw = body_bytes(MOST_BYTES)
     verify(dict(request.headers), raw, adapter.settings.public_key or "")
-    interaction, say = parsed_json(raw), ""
+    interaction, desk = parsed_json(raw), desk_of(core())
     happening = adapter.understand_interaction(interaction)
-    if happening is not None:
-        say = enter(desk_of(core()), adapter.settings, happening).say
-    return jsonify(answer_of(interaction, say, core().settings.messages.taken))
+    work = (lambda: enter(desk, adapter.settings, happening).say) if happening is not None else None
+    return jsonify(adapter.answering.answer(interaction, work, desk.settings.messages))
 
 
 def adapter_named(name: str) -> DiscordAdapter:

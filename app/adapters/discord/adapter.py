@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx2 as httpx
 
+from app.adapters.discord.answering import Answering
 from app.adapters.discord.api import Api, Refusal, refusal
 from app.adapters.discord.parse import Channel, Me, channel_of, interaction_of, said_of
 from app.adapters.formatting import DISCORD_MOST, discord_markdown, split
@@ -53,6 +54,7 @@ class DiscordAdapter:
         self.settings = settings
         self.drafts: Drafts = "edited" if settings.streaming else "none"
         self.api = Api(settings)
+        self.answering = Answering(self.api)
         self._me: Me | None = None
         self._channels: dict[str, Channel] = {}
         self._lock = threading.Lock()

@@ -162,5 +162,9 @@ def answer_of(interaction: Mapping[str, Any], say: str, otherwise: str) -> dict[
     text = say or (otherwise if interaction.get("type") == COMMAND else "")
     if not text:
         return {"type": QUIETLY}
-    shown = text if len(text) <= 2000 else f"{text[:1999]}…"
-    return {"type": SAY, "data": {"content": shown, "flags": ONLY_FOR_THEM, "allowed_mentions": {"parse": []}}}
+    return {"type": SAY, "data": {**shown_to_them(text), "flags": ONLY_FOR_THEM}}
+
+
+def shown_to_them(text: str) -> dict[str, Any]:
+    """A text of ours as a message, in which nobody is mentioned."""
+    return {"content": text if len(text) <= 2000 else f"{text[:1999]}…", "allowed_mentions": {"parse": []}}
