@@ -43,7 +43,7 @@ class Answering:
         self._lock = threading.Lock()
 
     def answer(self, interaction: Mapping[str, Any], work: Work | None, texts: Messages) -> dict[str, Any]:
-        """What to answer with now. Raises what `work` raises in time: nothing was done then, and it may be told again."""
+        """What to answer with now. Raises what `work` raises in time: then it may be told again."""
         if work is None:
             return answer_of(interaction, "", texts.taken)
         doing = self._threads().submit(work)
