@@ -6,6 +6,7 @@ from app.config.settings import Retention
 from app.db import Database
 
 BATCH = 5000
+ONE_DAY = 86_400.0
 
 # By their place in the table, as an array: joined to a limit that the plan does not know, the whole table is read.
 OLD = """
@@ -16,6 +17,7 @@ OLD = """
 OLD_EVENTS = OLD.format(table="event", time="created_at", only="")
 OLD_RECEIPTS = OLD.format(table="receipt", time="created_at", only="")
 OLD_OCCURRENCES = OLD.format(table="occurrence", time="decided_at", only="")
+OLD_PROCESSES = OLD.format(table="process", time="heartbeat_at", only="")
 OLD_RUNS = OLD.format(table="job_run", time="created_at", only="AND ended_at IS NOT NULL")
 
 
@@ -26,6 +28,7 @@ def prune(db: Database, kept: Retention) -> dict[str, int]:
         "receipt": (OLD_RECEIPTS, kept.receipts),
         "occurrence": (OLD_OCCURRENCES, kept.jobs),
         "job_run": (OLD_RUNS, kept.jobs),
+        "process": (OLD_PROCESSES, ONE_DAY),
     }
     return {table: prune_one(db, statement, age) for table, (statement, age) in ages.items()}
 

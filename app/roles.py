@@ -89,6 +89,12 @@ class RoleHolder:
         self.stop()
         self._thread.join(timeout=10)
 
+    def problem(self) -> str | None:
+        """Why its work is not done here, though this process leads; None where it stands by, or works."""
+        if not self._thread.is_alive() and not self._ended.is_set():
+            return f"{self.name}: its thread has ended; restart this process"
+        return None
+
     def _run(self) -> None:
         while not self._ended.is_set():
             try:

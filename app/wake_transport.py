@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from queue import Empty
 from typing import Any
 
 from kombu.transport import redis
@@ -32,10 +34,40 @@ class Forgetting(redis.QoS):
         """There is nothing to redeliver."""
 
 
+class Pulse:
+    """When this process last heard from the broker over the connection by which it gets its messages.
+
+    One for the process: kombu makes the channels, by the name of their class.
+    """
+
+    def __init__(self) -> None:
+        self.at = time.monotonic()
+
+    def beat(self) -> None:
+        self.at = time.monotonic()
+
+    @property
+    def age(self) -> float:
+        """Seconds."""
+        return time.monotonic() - self.at
+
+
+pulse = Pulse()
+
+
 class Channel(redis.Channel):
-    """See Forgetting."""
+    """See Forgetting. Redis answers each BRPOP within a second, with a message or with none: that is the pulse."""
 
     QoS = Forgetting
+
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            found = super()._brpop_read(**options)  # type: ignore[no-untyped-call]  # kombu has no types
+        except Empty:
+            pulse.beat()
+            raise
+        pulse.beat()
+        return found
 
 
 class Transport(redis.Transport):

@@ -20,6 +20,8 @@ from app.config.watch import LiveSettings
 from app.db import Database
 from app.errors import ConfigError
 from app.log import configure
+from app.probe import Probe, no_figures
+from app.processes import Presence
 from app.queue import Wakes, make_app
 from app.report import report_errors
 from app.revisions import missing
@@ -33,8 +35,8 @@ log = structlog.get_logger()
 
 NOTE = insert_events("(SELECT 1) AS here")
 
-CONNECTIONS = 3
-"""One looks, one fans heartbeats out, one notes who leads."""
+CONNECTIONS = 4
+"""One looks, one fans heartbeats out, one notes who leads, one says that it lives."""
 
 USAGE = """usage: python -m beat [--without-lease]
 
@@ -99,7 +101,14 @@ def schedule(live: LiveSettings, addresses: Addresses, *, with_lease: bool) -> N
     leads.start(lambda: work.alive_at, lambda: work.looked_at.isoformat() if work.looked_at else "")
     work.start()
     app = make_app(addresses.redis_url)
+    settings = live.get()
+    probe = Probe(settings.health, "beat", work.problem, no_figures)
+    presence = Presence(db, "beat", work.problem)
+    probe.start()
+    presence.start()
     app.Beat(scheduler_cls=partial(FleetScheduler, leads=leads, work=work), max_interval=1, quiet=True).run()
+    presence.close()
+    probe.close()
     wakes.close()
     db.close()
 

@@ -20,6 +20,8 @@ from app.queue import Wakes
 log = structlog.get_logger()
 
 LOOK_EVERY = 1.0
+STUCK_AFTER = 60.0
+"""Seconds without a look."""
 SHORTEST_REST = 0.01
 
 
@@ -61,6 +63,11 @@ class JobWork:
         self._ended.set()
         if self._thread:
             self._thread.join(timeout=5)
+
+    def problem(self) -> str | None:
+        """Why it schedules nothing, where it should; None while it ticks, or stands by."""
+        age = time.monotonic() - self.alive_at
+        return f"it has not looked for due jobs for {age:.0f} s: restart it" if age > STUCK_AFTER else None
 
     def forget(self) -> None:
         """Another may have led meanwhile, with another configuration: install again."""

@@ -6,7 +6,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -25,6 +26,8 @@ from app.hearing import Listening
 from app.leases import Keeper
 from app.log import configure
 from app.ports import Adapter
+from app.probe import Probe, no_figures
+from app.processes import Presence
 from app.report import report_errors
 from app.revisions import missing
 from app.roles import RoleHolder
@@ -53,6 +56,10 @@ class Connection(Protocol):
 
     def close(self) -> None:
         """Wait for its end."""
+        ...
+
+    def problem(self) -> str | None:
+        """Why nothing comes over it, though this process should hold it; None where it stands by, or all is well."""
         ...
 
 
@@ -106,7 +113,8 @@ def hold(loaded: Loaded, addresses: Addresses) -> None:
     keeper.start()
     for connection in connections:
         connection.start()
-    stopped.wait()
+    with told_of(loaded.settings, base, connections):
+        stopped.wait()
     # All of them first: one after the other, they would take longer than whoever stops us waits.
     for connection in connections:
         connection.stop()
@@ -114,6 +122,24 @@ def hold(loaded: Loaded, addresses: Addresses) -> None:
         connection.close()
     keeper.close()
     base.close()
+
+
+@contextmanager
+def told_of(settings: Settings, base: Core, connections: Sequence[Connection]) -> Iterator[None]:
+    """The fleet and whoever probes it are told of this process, and of what is wrong with its connections."""
+
+    def problem() -> str | None:
+        return "; ".join(filter(None, (connection.problem() for connection in connections))) or None
+
+    presence = Presence(base.db, "gateway", problem)
+    probe = Probe(settings.health, "gateway", problem, no_figures)
+    probe.start()
+    presence.start()
+    try:
+        yield
+    finally:
+        presence.close()
+        probe.close()
 
 
 def connections_of(base: Core, keeper: Keeper, settings: Settings) -> list[Connection]:

@@ -78,6 +78,9 @@ class DiscordShard:
     def close(self) -> None:
         self._holder.close()
 
+    def problem(self) -> str | None:
+        return self._holder.problem()
+
     def connect(self, lease: Lease) -> None:
         """One connection, from its beginning to its end; and a pause, the longer the more of them came to nothing."""
         self._failed += 1

@@ -38,6 +38,7 @@ class SlackSocket:
         self.client = SocketModeClient(app_token=token, web_client=web, trace_enabled=False)
         self.client.socket_mode_request_listeners.append(self.on_request)
         self._ended = threading.Event()
+        self._connected = False
         self._thread = threading.Thread(target=self._connect, name=f"slack {adapter.name}", daemon=True)
 
     def start(self) -> None:
@@ -51,6 +52,11 @@ class SlackSocket:
         self._thread.join(timeout=15)
         self.client.close()
 
+    def problem(self) -> str | None:
+        if self._connected and not self.client.is_connected():
+            return f"slack {self.adapter.name}: its connection is down, and is being made anew"
+        return None
+
     def _connect(self) -> None:
         """Until it holds for the first time; then the library connects again by itself."""
         while not self._ended.is_set():
@@ -62,6 +68,7 @@ class SlackSocket:
                 log.warning("slack_not_connected", adapter=self.adapter.name, error=why)
                 self._ended.wait(AGAIN_AFTER)
             else:
+                self._connected = True
                 log.info("slack_connected", adapter=self.adapter.name)
                 return
 

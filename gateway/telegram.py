@@ -53,6 +53,9 @@ class TelegramPoller:
     def close(self) -> None:
         self._holder.close()
 
+    def problem(self) -> str | None:
+        return self._holder.problem()
+
     def poll(self, lease: Lease) -> None:
         """Ask once, and take in what came. Raises Transient."""
         if lease is not self._led_under:

@@ -51,5 +51,10 @@ def choose_transport(app: Celery) -> None:
 
     With TLS kombu's own, whose name is what switches TLS on.
     """
-    if not app.conf.broker_url.startswith("rediss:"):
+    if is_watched(app.conf.broker_url):
         app.conf.broker_transport = WAKE_TRANSPORT
+
+
+def is_watched(redis_url: str) -> bool:
+    """Whether our own transport serves it, which tells when the broker was last heard."""
+    return not redis_url.startswith("rediss:")

@@ -18,7 +18,9 @@ from app.errors import HeyfleetError, Permanent
 from app.hosting.lane import work
 from app.process import RunnerServices, runner_services
 from app.queue import SANDBOX_TASK, make_app, runtime_queue
-from workers.celery_process import run_celery
+from workers.celery_process import is_watched, run_celery
+from workers.consuming import Consuming
+from workers.showing import shown
 
 log = structlog.get_logger()
 
@@ -29,7 +31,8 @@ def run(loaded: Loaded, database_url: str, redis_url: str) -> None:
     services = runner_services(loaded, database_url, redis_url)
     with only_one(settings, services.runner):
         app = make_app(redis_url)
-        register(app, services)
+        consuming = Consuming(settings.runner.threads, watched=is_watched(redis_url))
+        register(app, services, consuming)
         drain_on_stop(services)
         beat(services)
         services.start()
@@ -37,7 +40,8 @@ def run(loaded: Loaded, database_url: str, redis_url: str) -> None:
             queue for name in services.runtimes for queue in (runtime_queue(name), runtime_queue(name, services.runner))
         ]
         try:
-            run_celery(app, name=services.runner, queues=queues, threads=settings.runner.threads)
+            with shown(settings, services.core.db, "runner", consuming, redis_url):
+                run_celery(app, name=services.runner, queues=queues, threads=settings.runner.threads)
         finally:
             services.close()
 
@@ -65,7 +69,7 @@ class only_one:  # noqa: N801 (used as a statement)
         os.close(self.descriptor)
 
 
-def register(app: Celery, services: RunnerServices) -> None:
+def register(app: Celery, services: RunnerServices, consuming: Consuming) -> None:
     @app.task(name=SANDBOX_TASK, bind=True)  # type: ignore[untyped-decorator]
     def sandbox(task: object, lane: str) -> None:
         if services.host.draining.is_set():
@@ -73,7 +77,8 @@ def register(app: Celery, services: RunnerServices) -> None:
         queue = task.request.delivery_info["routing_key"]  # type: ignore[attr-defined]
         runtime = queue.removeprefix("runtime.").partition("@")[0]
         try:
-            work(services.host, runtime, UUID(lane))
+            with consuming.at_work():
+                work(services.host, runtime, UUID(lane))
         except HeyfleetError as error:
             log.warning("wake_came_to_nothing", error=error.message, detail=error.detail)
 

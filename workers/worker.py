@@ -17,7 +17,9 @@ from app.errors import HeyfleetError
 from app.process import WorkerServices, worker_services
 from app.queue import DELIVERIES, DESTINATION_TASK, RUNS_TASK, THREAD_TASK, TURNS, make_app
 from app.turns.advance import advance
-from workers.celery_process import run_celery
+from workers.celery_process import is_watched, run_celery
+from workers.consuming import Consuming
+from workers.showing import shown
 from workers.upkeep import register_upkeep
 
 log = structlog.get_logger()
@@ -27,7 +29,8 @@ def run(loaded: Loaded, database_url: str, redis_url: str) -> None:
     """Work until told to stop."""
     services = worker_services(loaded, database_url, redis_url)
     app = make_app(redis_url)
-    register(app, services)
+    consuming = Consuming(loaded.settings.worker.threads, watched=is_watched(redis_url))
+    register(app, services, consuming)
     register_upkeep(app, services)
     drain_on_stop(services)
     reload_on_hangup(services)
@@ -36,12 +39,13 @@ def run(loaded: Loaded, database_url: str, redis_url: str) -> None:
     collect_garbage_rarely()
     services.start()
     try:
-        run_celery(app, name="worker", queues=[TURNS, DELIVERIES], threads=loaded.settings.worker.threads)
+        with shown(loaded.settings, services.core.db, "worker", consuming, redis_url):
+            run_celery(app, name="worker", queues=[TURNS, DELIVERIES], threads=loaded.settings.worker.threads)
     finally:
         services.close()
 
 
-def register(app: Celery, services: WorkerServices) -> None:
+def register(app: Celery, services: WorkerServices, consuming: Consuming) -> None:
     @app.task(name=THREAD_TASK)  # type: ignore[untyped-decorator]
     def thread(lane: str) -> None:
         work(lambda: advance(services.turns, UUID(lane)))
@@ -58,7 +62,8 @@ def register(app: Celery, services: WorkerServices) -> None:
         if services.draining.is_set():
             return  # the wake is not lost: the lane still has its work, and the sweeper sees it
         try:
-            what()
+            with consuming.at_work():
+                what()
         except HeyfleetError as error:
             # Postgres is away, or the like: the lane's lease runs out and the sweeper wakes it again.
             log.warning("wake_came_to_nothing", error=error.message, detail=error.detail)

@@ -10,7 +10,7 @@ import redis
 import typer
 from redis.exceptions import RedisError
 
-from app import runners
+from app import processes, runners
 from app.bootstrap import Core
 from app.cli.context import AsJson, connected, plain
 from app.jobs.history import standing
@@ -45,7 +45,7 @@ def look(core: Core) -> dict[str, Any]:
         "calls": {"open": row.calls},
         "approvals": {"pending": row.asked},
         "deliveries": {"unsent": row.unsent, "failed or ambiguous": row.undelivered},
-        "workers": workers(core),
+        "processes": processes_of(core),
         "runners": [f"{runner.id} ({'alive' if runner.lives else 'gone'})" for runner in runners.listed(core.db)],
         "jobs": jobs(core),
         "beat": beat(core),
@@ -77,13 +77,12 @@ def beat(core: Core) -> dict[str, Any] | str:
     return {"leader": found.owner, "since": found.since, "looked": found.looked_at or "not yet: is Postgres there?"}
 
 
-def workers(core: Core) -> list[str] | str:
-    """The processes that answer a ping through Redis: those that really consume."""
-    try:
-        answers = core.wakes.app.control.ping(timeout=1.0)
-    except (RedisError, OSError) as error:
-        return f"unknown: Redis is out of reach ({error})"
-    return sorted(name for answer in answers for name in answer)
+def processes_of(core: Core) -> list[str]:
+    """All that live, with what keeps them from their work; and those that are gone without a word."""
+    return [
+        f"{row.kind} {row.pid} on {row.host} ({row.state if row.state != 'stuck' else f'stuck: {row.problem}'})"
+        for row in processes.listed(core.db)
+    ]
 
 
 def queues(core: Core) -> dict[str, int] | str:

@@ -46,6 +46,14 @@ class Http(Section):
     """Requests at once in each of them; half of them may wait for a turn's end (`sync`, `?wait=`)."""
 
 
+class Health(Section):
+    """Where worker, runner, beat and gateway answer probes and Prometheus; web does on its own port."""
+
+    host: str = "127.0.0.1"
+    port: int | None = Field(default=None, ge=0, le=65535)
+    """Unset: nowhere. Each process of one machine needs another; in containers all may have the same."""
+
+
 class Flower(Section):
     host: str = "127.0.0.1"
     port: int = Field(default=5555, ge=0, le=65535)
@@ -175,6 +183,7 @@ class Settings(Section):
     redis_url: SecretStr = SecretStr("embedded")
     adapters: list[Adapter] = Field(default_factory=default_adapters)
     http: Http = Http()
+    health: Health = Health()
     flower: Flower = Flower()
     scope: Literal["channel", "user", "adapter", "agent"] = "channel"
     runtime: Runtime = Runtime()

@@ -5,12 +5,14 @@ from __future__ import annotations
 from importlib.metadata import version
 
 import redis
-from flask import Blueprint, Response, current_app, jsonify
+from flask import Blueprint, Response, current_app, jsonify, request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from redis.exceptions import RedisError
+from sqlalchemy.exc import ProgrammingError
 
 from app.bootstrap import Core
 from app.errors import HeyfleetError
+from app.processes import troubles
 from app.revisions import pending
 
 blueprint = Blueprint("health", __name__)
@@ -23,9 +25,16 @@ def health() -> tuple[Response, int]:
 
 @blueprint.get("/ready")
 def ready() -> tuple[Response, int]:
-    """200 only where messages can be accepted and worked on; each part says what is wrong with it."""
+    """200 only where messages can be accepted and worked on; each part says what is wrong with it.
+
+    With `?for=accepting` only what it takes to accept them is asked about: what a load balancer wants to know, since
+    messages are kept while Redis or the workers are away.
+    """
     core: Core = current_app.extensions["heyfleet"]
-    parts = {"postgres": postgres_state(core), "redis": redis_state(current_app.extensions["heyfleet_redis"])}
+    parts = {"postgres": postgres_state(core)}
+    if request.args.get("for") != "accepting":
+        parts["redis"] = redis_state(current_app.extensions["heyfleet_redis"])
+        parts["processes"] = processes_state(core)
     good = all(state == "ok" for state in parts.values())
     return jsonify(ready=good, **parts), 200 if good else 503
 
@@ -40,6 +49,16 @@ def postgres_state(core: Core) -> str:
         return "migrations are pending: run heyfleet db migrate" if pending(core.db) else "ok"
     except HeyfleetError as error:
         return error.message
+
+
+def processes_state(core: Core) -> str:
+    """What is wrong with processes that live. Ones that are not there are no fault: they may be being started."""
+    try:
+        return "; ".join(troubles(core.db)) or "ok"
+    except HeyfleetError:
+        return "unknown: Postgres does not tell"
+    except ProgrammingError:
+        return "unknown: migrations are pending"
 
 
 def redis_state(client: redis.Redis) -> str:

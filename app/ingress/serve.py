@@ -14,6 +14,7 @@ from app.config.load import Loaded
 from app.config.watch import LiveSettings
 from app.ingress.app import create_app
 from app.log import configure
+from app.processes import Presence
 
 KEEP_ALIVE_SECONDS = 30
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (gunicorn makes a file of its own in it)
@@ -34,6 +35,7 @@ class Web(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         self.settings = loaded.settings
         self.database_url = database_url
         self.redis_url = redis_url
+        self.presence: Presence | None = None
         super().__init__()
 
     def load_config(self) -> None:
@@ -46,7 +48,9 @@ class Web(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "keepalive": KEEP_ALIVE_SECONDS,
             # A request may wait 30 s for a run's end; longer than that its process is stuck.
             "timeout": 60,
-            "graceful_timeout": 10,
+            # A caller may be waiting for its run's end.
+            "graceful_timeout": max(1, round(self.settings.drain)),
+            "worker_exit": self.worker_exits,
             "backlog": 1024,
             # The heartbeat file must not be on a disk that can block.
             # https://docs.gunicorn.org/en/stable/faq.html#how-do-i-avoid-gunicorn-excessively-blocking-in-os-fchmod
@@ -61,16 +65,22 @@ class Web(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         for name, value in options.items():
             self.cfg.set(name, value)
 
+    def worker_exits(self, server: Any, worker: Any) -> None:  # noqa: ARG002 (gunicorn counts the parameters)
+        """In a process of gunicorn's, at its end."""
+        if self.presence is not None:
+            self.presence.close()
+
     def load(self) -> Flask:
         configure(self.settings.log.level, self.settings.log.format, "web")
         live = LiveSettings(self.loaded)
         # This process may be one that gunicorn started anew (after a crash, on SIGHUP): the file may have changed since
         # its parent read it.
         live.reload()
-        return create_app(
-            # A request is answered 503 rather than kept waiting for a connection.
-            core(live.get, self.database_url, self.redis_url, "web", patience=1.0)
-        )
+        # A request is answered 503 rather than kept waiting for a connection.
+        base = core(live.get, self.database_url, self.redis_url, "web", patience=1.0)
+        self.presence = Presence(base.db, "web", lambda: None)
+        self.presence.start()
+        return create_app(base)
 
 
 def bracketed(host: str) -> str:

@@ -15,6 +15,7 @@ from app.tables.job import Job
 from app.tables.job_run import JobRun
 from app.tables.message import Message
 from app.tables.occurrence import Occurrence
+from app.tables.process import Process
 from app.tables.receipt import Receipt
 from app.tables.role import Role
 from app.tables.runner import Runner
@@ -38,6 +39,7 @@ __all__ = [
     "JobRun",
     "Message",
     "Occurrence",
+    "Process",
     "Receipt",
     "Role",
     "Runner",

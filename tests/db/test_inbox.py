@@ -139,7 +139,7 @@ def test_receipts_are_forgotten_after_their_time(db: Database) -> None:
     db.rows(
         "UPDATE event SET created_at = now() - interval '91 days' WHERE id = (SELECT min(id::text)::uuid FROM event)"
     )
-    assert prune(db, Retention()) == {"event": 1, "receipt": 1, "occurrence": 0, "job_run": 0}
+    assert prune(db, Retention()) == {"event": 1, "receipt": 1, "occurrence": 0, "job_run": 0, "process": 0}
     assert say(db, event_key="young").duplicate
     assert not say(db, event_key="old").duplicate
 
