@@ -34,6 +34,7 @@ from app.errors import Permanent
 from app.hearing import Take
 from app.jobs.admitting import Admission
 from app.leases import Keeper
+from app.log import redact
 from app.ports import Adapter
 from app.queue import Wakes
 
@@ -165,7 +166,9 @@ def made_secret(path: Path) -> str:
         pass  # another process was first: its secret is the one
     finally:
         draft.unlink()
-    return path.read_text().strip()
+    found = path.read_text().strip()
+    redact(found)
+    return found
 
 
 def warn_of(settings: Settings, confirmed: Mapping[str, Collection[str]], process: str) -> None:

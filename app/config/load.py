@@ -17,10 +17,12 @@ from app.config.job_files import add_jobs_of_folders
 from app.config.job_rules import of_jobs
 from app.config.jobs import JobSpec, as_section, spec_of
 from app.config.problems import Origins, Problem, in_order
+from app.config.secrets import secrets_of
 from app.config.settings import Agent, Settings
 from app.config.shape import child, names_below
 from app.config.wording import problems_of
 from app.errors import ConfigError
+from app.log import redact
 
 DEFAULT_FILE = "heyfleet.yaml"
 
@@ -68,6 +70,8 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None, cwd
     settings, wrong = checked(data, origins, problems)
     if settings is None or wrong or unread:
         raise ConfigError([*in_order(of_jobs(wrong, data, in_files)), *unread])
+    for secret in secrets_of(settings, environment.values):
+        redact(secret)
     return Loaded(absolute(settings, base, environment), file, environment.values)
 
 
