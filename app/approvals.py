@@ -11,6 +11,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Connection, Row
 
+from app import meters
 from app.audit import event
 from app.bypasses import GRANT, Grant
 from app.clock import uuid7
@@ -196,6 +197,7 @@ def decide(db: Database, asked: Row[Any], decision: Decision) -> Decided:
 
     decided = db.carried_out(work)
     if decided is not None:
+        meters.count("approvals_total", state=decision.state.value)
         return decided
     found = find(db, str(asked.id))
     if found.state == ApprovalState.PENDING and found.remaining.total_seconds() > 0:

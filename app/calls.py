@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
+from app import meters
 from app.audit import encoded, event
 from app.db import Database
 from app.errors import LeaseLost
@@ -155,6 +156,8 @@ def finish(
     row = insist(db, FINISH, params, lease)
     if row is None:
         raise LeaseLost(f"sandbox {sandbox} was taken over by another process")
+    for call in ended:
+        meters.count("calls_total", tool=call.call.tool, state=call.state.value)
     return Finished(row.released, row.generation, uuids(row.threads), starved_of(row))
 
 

@@ -21,7 +21,7 @@ from app.leases import FREE, RELEASE, TAKE, Keeper, Lease, insist
 from app.ports import Adapter
 from app.rate_limits import RateLimits
 from app.results import Absent, Ambiguous, Held, Retry, SendResult, Sent
-from app.send_outcomes import Outcome, outcome_of
+from app.send_outcomes import Outcome, measure, outcome_of
 from app.states import DELIVERY_MOVES, DeliveryState
 from app.stored_files import StoredFile
 from app.traffic import BESIDE, Outbound
@@ -163,6 +163,7 @@ def work(box: Outbox, destination: UUID, row: Row[Any], lease: Lease) -> Row[Any
     ended = insist(box.db, FINISH, params, lease)
     if ended is None:
         raise LeaseLost(f"destination {destination} was taken over by another process")
+    measure(outcome, row.adapter, row.kind, row.created_at)
     if ended.released:
         if outcome.wait is not None:
             box.later(destination, outcome.wait)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
+from app import meters
 from app.audit import encoded, event, insert_events
 from app.clock import uuid7
 from app.db import Database, compiled
@@ -159,6 +160,7 @@ def accept(
                 raise Refused("this thread is busy with an earlier message; try again when it is done", status=409)
     else:
         found = written(db, statement_of(inbound), params)
+    meters.count("messages_total", adapter=inbound.adapter, outcome="accepted" if found is not None else "repeated")
     if found is None:
         return accepted_before(db, inbound, params)
     woken = found.destination if inbound.progress else None

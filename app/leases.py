@@ -17,6 +17,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Row
 
+from app import meters
 from app.db import Database
 from app.errors import HeyfleetError, Unavailable
 
@@ -41,6 +42,7 @@ RENEW_SLOTS = """
     WHERE call_id = ANY(:calls) AND held_until > now()"""
 
 KEYS = {"role": ("name", "text")}
+TABLES = ("thread", "destination", "sandbox", "role")
 
 
 class Lease:
@@ -204,6 +206,8 @@ class Keeper:
             by_table.setdefault(lease.table, []).append(lease)
         for table, leases in by_table.items():
             self._renew(table, leases)
+        for table in TABLES:
+            meters.hold("leases_held", len(by_table.get(table, ())), lane=table)
         calls = [call for lease in self.held() for call in lease.calls]
         if calls:
             self.db.rows(RENEW_SLOTS, calls=calls, ttl=self.ttl)
@@ -224,5 +228,6 @@ class Keeper:
             elif lease in self._held:  # not given back meanwhile: somebody else has it
                 # Often given back a moment ago; whoever still works under it says so by LeaseLost.
                 log.debug("lease_not_renewed", lane=f"{table} {lease.lane}")
+                meters.count("leases_lost_total", lane=table)
                 lease.deadline = asked_at
                 lease.stop()

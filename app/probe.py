@@ -88,7 +88,3 @@ class Probe:
                 """Asked every few seconds: nothing to tell."""
 
         return Handler
-
-
-def no_figures() -> tuple[str, bytes]:
-    return "text/plain; charset=utf-8", b""

@@ -12,6 +12,8 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from app import meters
+
 log = structlog.get_logger()
 
 TURNS = "turns"
@@ -126,7 +128,9 @@ class Wakes:
             with self._lock:
                 self._paused_until = time.monotonic() + PAUSE_AFTER_FAILURE
             log.warning("wake_not_sent", queue=queue, lane=lane, error=str(error) or type(error).__name__)
+            meters.count("wakes_total", queue=queue.partition("@")[0], outcome="failed")
             return False
+        meters.count("wakes_total", queue=queue.partition("@")[0], outcome="sent")
         return True
 
     def _publish(self, task: str, lane: str, queue: str) -> Any:

@@ -1,12 +1,15 @@
-"""What becomes of a delivery after one try to send it. Pure, but for the jitter."""
+"""What becomes of a delivery after one try to send it (pure, but for the jitter), and how that is counted."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import assert_never
 
+from app import meters
+from app.clock import now
 from app.config.settings import Delivery as Settings
 from app.ports import InDoubt
 from app.results import Ambiguous, Failed, Held, Retry, SendResult, Sent
@@ -60,6 +63,16 @@ def outcome_of(
             return Outcome(DeliveryState.AMBIGUOUS, attempts, reason)
         case _:
             assert_never(result)
+
+
+def measure(outcome: Outcome, adapter: str, kind: str, made_at: datetime) -> None:
+    """Count one try. Waiting for a limit to let it through is none."""
+    if outcome.held:
+        return
+    came = "part" if outcome.more else "retry" if outcome.wait is not None else outcome.state.value
+    meters.count("deliveries_total", adapter=adapter, outcome=came)
+    if came == "sent" and kind == "reply":
+        meters.observe("delivery_seconds", (now() - made_at).total_seconds(), adapter=adapter)
 
 
 def backoff(attempts: int, settings: Settings) -> float:

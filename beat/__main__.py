@@ -13,6 +13,8 @@ import redis
 import structlog
 from celery import signals
 
+import app.lean  # noqa: F401 (before what loads `rich`)
+from app import meters
 from app.audit import encoded, event, insert_events
 from app.config.load import load
 from app.config.settings import Settings
@@ -20,7 +22,7 @@ from app.config.watch import LiveSettings
 from app.db import Database
 from app.errors import ConfigError
 from app.log import configure
-from app.probe import Probe, no_figures
+from app.probe import Probe
 from app.processes import Presence
 from app.queue import Wakes, make_app
 from app.report import report_errors
@@ -60,6 +62,7 @@ def run(*, with_lease: bool) -> None:
     configure(settings.log.level, settings.log.format, "beat")
     refuse_missing_folders(settings)
     report_errors(settings, "beat")
+    meters.begin(settings.state_dir)
     schedule(live, wait_for(settings, also=lambda found: missing(found.database_url)), with_lease=with_lease)
 
 
@@ -102,7 +105,7 @@ def schedule(live: LiveSettings, addresses: Addresses, *, with_lease: bool) -> N
     work.start()
     app = make_app(addresses.redis_url)
     settings = live.get()
-    probe = Probe(settings.health, "beat", work.problem, no_figures)
+    probe = Probe(settings.health, "beat", work.problem, meters.text)
     presence = Presence(db, "beat", work.problem)
     probe.start()
     presence.start()

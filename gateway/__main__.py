@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import structlog
 
+import app.lean  # noqa: F401 (before what loads `rich`)
+from app import meters
 from app.bootstrap import Core, core, keeper_of, taking
 from app.config.adapters import Adapter as AdapterSettings
 from app.config.adapters import DiscordAdapter as DiscordSettings
@@ -26,7 +28,7 @@ from app.hearing import Listening
 from app.leases import Keeper
 from app.log import configure
 from app.ports import Adapter
-from app.probe import Probe, no_figures
+from app.probe import Probe
 from app.processes import Presence
 from app.report import report_errors
 from app.revisions import missing
@@ -77,6 +79,7 @@ def run() -> None:
     if not any(needs_gateway(adapter) for adapter in settings.adapters):
         idle()
     report_errors(settings, "gateway")
+    meters.begin(settings.state_dir)
     hold(loaded, wait_for(settings, also=lambda found: missing(found.database_url)))
 
 
@@ -132,7 +135,7 @@ def told_of(settings: Settings, base: Core, connections: Sequence[Connection]) -
         return "; ".join(filter(None, (connection.problem() for connection in connections))) or None
 
     presence = Presence(base.db, "gateway", problem)
-    probe = Probe(settings.health, "gateway", problem, no_figures)
+    probe = Probe(settings.health, "gateway", problem, meters.text)
     probe.start()
     presence.start()
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+import app.lean  # noqa: F401 (before what loads `rich`)
+from app import meters
 from app.config.load import load
 from app.log import configure
 from app.report import report_errors
@@ -30,6 +32,8 @@ def run(name: str) -> None:
     os.environ.update({name: value for name, value in loaded.environ.items() if name not in os.environ})
     configure(settings.log.level, settings.log.format, name)
     report_errors(settings, name)
+    if name != "flower":
+        meters.begin(settings.state_dir)
     addresses = wait_for(settings, also=lambda found: missing(found.database_url))
     PROCESSES[name](loaded, addresses.database_url, addresses.redis_url)
 

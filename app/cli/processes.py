@@ -9,6 +9,7 @@ from pathlib import Path
 
 import typer
 
+from app import meters
 from app.bootstrap import warn_of
 from app.cli.banner import banner
 from app.cli.services import migrate_apart
@@ -42,6 +43,7 @@ def web(context: typer.Context) -> None:
     settings = loaded.settings
     configure(settings.log.level, settings.log.format, "web")
     report_errors(settings, "web")
+    meters.begin(settings.state_dir)
     warn_of(settings, {}, "web")
     addresses = wait_for(settings, also=lambda found: missing(found.database_url))
     from app.ingress.serve import serve  # noqa: PLC0415 (20 MB that the other verbs need not have)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from app import calls
+from app import calls, meters
 from app.calls import Begun, Claim, Ended, Finished, Place, Starved
 from app.db import Database
 from app.errors import HeyfleetError, LeaseLost
@@ -143,6 +143,7 @@ def run_call(host: Host, call: Begun, opened: Open, lease: Lease) -> tuple[Ended
     """Run one call. How it ended, and whether the sandbox may be different now."""
     if call.cancelled:
         return Ended(call, CallState.CANCELLED, "cancelled before it began"), False
+    began = time.monotonic()
     try:
         put_inbox(host, call, opened)
         done = operate(call.tool, opened.sandbox, call.args, host.limits, lease.of(call.turn))
@@ -152,6 +153,8 @@ def run_call(host: Host, call: Begun, opened: Open, lease: Lease) -> tuple[Ended
         # A defect in a runtime is a result for the model, not the end of the lane.
         log.exception("call_failed", call=str(call.id), tool=call.tool)
         return Ended(call, CallState.FAILED, f"{type(error).__name__}: {error}"), True
+    finally:
+        meters.observe("call_seconds", time.monotonic() - began, tool=call.tool)
     return ended_as(call, done, lease), done.changed
 
 

@@ -9,16 +9,16 @@ from typing import Any
 import redis
 import structlog
 from flask import Blueprint, Flask, Response, g, jsonify, request
-from prometheus_client import CollectorRegistry
 from werkzeug.exceptions import HTTPException
 
+from app import meters
 from app.bootstrap import Core, taking, webhook_secrets
 from app.config.adapters import OtherAdapter, WebhookAdapter
 from app.config.settings import Settings
 from app.errors import Refused, Unavailable
 from app.hearing import Served
 from app.ingress import health, orders, webhook
-from app.ingress.metrics import Fleet, Requests
+from app.ingress.metrics import Fleet
 from app.ingress.runs import Waiting
 
 log = structlog.get_logger()
@@ -30,20 +30,17 @@ def create_app(core: Core) -> Flask:
     """The ingress of one process; `core` is used from many threads."""
     app = Flask("heyfleet", static_folder=None)
     settings = core.settings
-    # Not the library's own, which all apps of a process would share.
-    collectors = CollectorRegistry()
     client = redis.Redis.from_url(core.redis_url, socket_timeout=0.5, socket_connect_timeout=0.5)
-    collectors.register(Fleet(core.db, client))
     app.extensions["heyfleet"] = core
     app.extensions["heyfleet_waiting"] = Waiting(core.db, most=settings.http.threads // 2)
-    app.extensions["heyfleet_metrics"] = collectors
+    app.extensions["heyfleet_fleet"] = Fleet(core.db, client)
     app.extensions["heyfleet_redis"] = client
     app.extensions["heyfleet_secrets"] = {
         adapter.name: webhook_secrets(settings, adapter)
         for adapter in settings.adapters
         if isinstance(adapter, WebhookAdapter)
     }
-    measure(app, Requests(collectors))
+    measure(app)
     app.register_blueprint(health.blueprint)
     app.register_blueprint(webhook.blueprint)
     app.register_blueprint(orders.blueprint)
@@ -84,7 +81,7 @@ def serve_other(app: Flask, core: Core, adapter: OtherAdapter) -> None:
         app.register_blueprint(blueprint, url_prefix=f"/{adapter.kind}/{adapter.name}", name=f"adapter-{adapter.name}")
 
 
-def measure(app: Flask, requests: Requests) -> None:
+def measure(app: Flask) -> None:
     @app.before_request
     def start() -> None:
         g.started = time.monotonic()
@@ -93,7 +90,7 @@ def measure(app: Flask, requests: Requests) -> None:
     def end(response: Response) -> Response:
         # The route's pattern, not the path: a label for each thread would grow without end.
         route = request.url_rule.rule if request.url_rule else "none"
-        requests.seconds.labels(route, response.status_code).observe(time.monotonic() - g.started)
+        meters.observe("request_seconds", time.monotonic() - g.started, route=route, status=str(response.status_code))
         return response
 
 

@@ -6,10 +6,10 @@ from importlib.metadata import version
 
 import redis
 from flask import Blueprint, Response, current_app, jsonify, request
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from redis.exceptions import RedisError
 from sqlalchemy.exc import ProgrammingError
 
+from app import meters
 from app.bootstrap import Core
 from app.errors import HeyfleetError
 from app.processes import troubles
@@ -41,7 +41,8 @@ def ready() -> tuple[Response, int]:
 
 @blueprint.get("/metrics")
 def metrics() -> Response:
-    return Response(generate_latest(current_app.extensions["heyfleet_metrics"]), mimetype=CONTENT_TYPE_LATEST)
+    media_type, body = meters.text(current_app.extensions["heyfleet_fleet"])
+    return Response(body, content_type=media_type)
 
 
 def postgres_state(core: Core) -> str:

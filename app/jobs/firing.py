@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy import Connection, Row
 from sqlalchemy.exc import DBAPIError
 
+from app import meters
 from app.clock import uuid7
 from app.db import Database, compiled
 from app.errors import TookTooLong
@@ -146,9 +147,19 @@ def fire_targets(db: Database, aside: Aside | None = None, go_on: Callable[[], b
         due = db.rows(DUE_TARGETS, most=MOST, aside=aside.ids())
         for portion in portions(all_decided(due, aside)):
             made += fire(db, portion, aside)
+            measure(portion)
         if len(due) < MOST:
             break
     return made
+
+
+def measure(decided: Sequence[Chosen]) -> None:
+    """How late what was decided to fire was."""
+    for row, decision in decided:
+        for each in decision.occurrences:
+            if each.fires:
+                late = (row.now - each.due_at).total_seconds()
+                meters.observe("job_lateness_seconds", late, outcome=each.outcome.value)
 
 
 def fire(db: Database, decided: Sequence[Chosen], aside: Aside) -> int:
@@ -179,6 +190,7 @@ def fan_out(db: Database, aside: Aside | None = None, go_on: Callable[[], bool] 
         }
         try:
             made += sum(found.runs for found in db.carried_out(partial(with_time, statement=FAN_OUT, params=params)))
+            measure([(row, decision)])
         except (DBAPIError, TookTooLong):
             leave(row, aside)
     return made

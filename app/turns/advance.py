@@ -22,9 +22,9 @@ from app.leases import Lease
 from app.ports import Prompt, Tool
 from app.results import Answer
 from app.states import CallState
-from app.turns import compaction, outcomes
+from app.turns import compaction, measuring, outcomes
 from app.turns.asking import calls_of, judge_calls, terms_for
-from app.turns.commit import Committed, Outcome, begin, commit, commit_results, wakes_sandbox
+from app.turns.commit import Committed, Outcome, begin, commit_results, wakes_sandbox
 from app.turns.context import context_blocks, news, said_now
 from app.turns.drafting import draft_of
 from app.turns.facts import Facts, Held, TurnFacts, give_back, reread, take
@@ -49,6 +49,7 @@ def advance(s: TurnServices, thread: UUID) -> None:
     if held is None:
         return
     turn = held.facts.current
+    measuring.began(held.facts)
     with bound_contextvars(thread=str(thread), turn=str(turn.id) if turn else None, trace=turn.trace if turn else None):
         try:
             with s.pace.slow(scheduled=turn is not None and turn.job is not None):
@@ -108,6 +109,7 @@ def act(s: TurnServices, facts: Facts, action: Action, lease: Lease, mine: set[U
             with s.pace.away():
                 results = run_calls(bench_of(s, facts, turn, lease), turn, calls, tools_of(s, facts.agent))
             commit_results(s.db, facts, turn, results, [], lease)
+            measuring.results(calls, results)
         case Give(turn):
             settings = s.settings
             outcome = outcomes.given_up(
@@ -117,7 +119,7 @@ def act(s: TurnServices, facts: Facts, action: Action, lease: Lease, mine: set[U
                 messages=settings.messages,
                 timeout=settings.task.turn_timeout,
             )
-            return ended(commit(s.db, facts, turn, outcome, lease))
+            return ended(measuring.commit_and_count(s, facts, turn, outcome, lease))
         case Obey():
             return carry_out(s, facts, action, lease)
         case Ask():
@@ -147,7 +149,7 @@ def carry_out(s: TurnServices, facts: Facts, action: Obey, lease: Lease) -> Ende
         log.exception("command_failed", verb=action.command.partition(" ")[0])
         text = s.settings.messages.failed.format(reason="an internal error")
         outcome = outcomes.answered_at_once(facts, turn, text, s.adapter(facts.adapter))
-    committed = commit(s.db, facts, turn, outcome, lease)
+    committed = measuring.commit_and_count(s, facts, turn, outcome, lease)
     if committed is None or outcome.hold:
         return None
     wake_runner(s, outcome, committed)
@@ -163,6 +165,7 @@ def interrupt(s: TurnServices, facts: Facts, turn: TurnFacts, calls: list[UUID],
     results = [{"id": str(call), "state": CallState.INTERRUPTED.value, "result": INTERRUPTED} for call in calls]
     noted = [event("call_interrupted", trace=turn.trace, turn=turn.id, call=str(call)) for call in calls]
     commit_results(s.db, facts, turn, results, noted, lease)
+    measuring.results([call for call in facts.calls if call.id in calls], results)
 
 
 def ask(s: TurnServices, facts: Facts, action: Ask, lease: Lease, mine: set[UUID]) -> Ended | None:
@@ -176,14 +179,14 @@ def ask(s: TurnServices, facts: Facts, action: Ask, lease: Lease, mine: set[UUID
             return None
         return give_back(s.db, facts, wake_at="now"), []
     try:
-        committed = commit(s.db, facts, action.turn, outcome, lease)
+        committed = measuring.commit_and_count(s, facts, action.turn, outcome, lease)
     except DBAPIError:
         # Postgres refuses this very outcome, and would each time: asking the model again and again would be paid for
         # without end, and the thread would stand still.
         log.exception("outcome_refused")
         adapter, messages = s.adapter(facts.adapter), s.settings.messages
         outcome = outcomes.failed(facts, action.turn, "an internal error", "", adapter=adapter, messages=messages)
-        committed = commit(s.db, facts, action.turn, outcome, lease)
+        committed = measuring.commit_and_count(s, facts, action.turn, outcome, lease)
     if committed is None:
         # The turn is not wanted any more, or a message that the model has seen: what it made of that is not either.
         log.info("step_dropped")
@@ -209,6 +212,7 @@ def step(s: TurnServices, facts: Facts, action: Ask, lease: Lease) -> tuple[Fact
         return facts, later_or_never(s, facts, action, error, time.monotonic() - started)
     except HeyfleetError as error:
         turn = action.turn
+        measuring.request_failed(measuring.model_of(s, facts, action.turn), again=False)
         return facts, outcomes.failed(facts, turn, error.message, error.detail, adapter=adapter, messages=messages)
     except Exception as error:
         # A defect of ours must not wedge the thread: it is tried again like any failure, and then the turn fails.
@@ -259,7 +263,9 @@ def request(s: TurnServices, facts: Facts, action: Ask, persona: Persona, lease:
 
 
 def later_or_never(s: TurnServices, facts: Facts, action: Ask, error: Transient, took: float) -> Outcome:
-    if action.turn.failed_attempts + 1 < s.settings.task.model_attempts:
+    again = action.turn.failed_attempts + 1 < s.settings.task.model_attempts
+    measuring.request_failed(measuring.model_of(s, facts, action.turn), again=again)
+    if again:
         return outcomes.retried(action, error, took, jitter=random.random())
     adapter, messages = s.adapter(facts.adapter), s.settings.messages
     return outcomes.failed(facts, action.turn, error.message, error.detail, adapter=adapter, messages=messages)

@@ -115,6 +115,15 @@ class TurnFacts:
     job: Mapping[str, Any] | None = None
     """Of a turn that a job's run started: `{run, name, kind, model}`."""
 
+    @property
+    def begins(self) -> bool:
+        """Whether nothing was done for it yet, and now something is."""
+        return self.state == TurnState.RUNNING and not (self.step_count or self.failed_attempts or self.worked_ms)
+
+    def age(self, now: datetime) -> float:
+        """Seconds since it was accepted."""
+        return (now - self.accepted_at).total_seconds()
+
 
 @dataclass(frozen=True, slots=True)
 class CallFacts:
