@@ -64,7 +64,9 @@ class Meters:
     """This process's."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # One by one: the parents that `mkdir` makes by itself are open to others.
+        for each in (folder.parent.parent, folder.parent, folder):
+            each.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder = folder
         # Read when the library is loaded, so that it must not have been before.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)

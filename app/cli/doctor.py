@@ -2,49 +2,61 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from threading import Event
+from typing import Annotated
 
-import redis
 import typer
-from redis.exceptions import RedisError
 
 from app.agent.folder import asking_tools, load_agent
 from app.cli.checks_of_adapters import gateway, of_adapters
+from app.cli.checks_of_servers import beat, machine, postgres, redis_server
 from app.cli.context import AsJson
 from app.cli.findings import Finding, tell
+from app.config.load import Loaded
 from app.config.risks import risks
 from app.config.settings import Settings
-from app.db import Database
 from app.errors import ConfigError, HeyfleetError
-from app.leader import leader
+from app.llm.registry import Models
 from app.log import configure
 from app.policy.patterns import patterns_of
-from app.revisions import pending
+from app.ports import Prompt, UserText
 from app.runtimes.registry import open_runtimes
-from app.services.addresses import Addresses, resolve
+from app.services.addresses import resolve
+
+Boot = Annotated[bool, typer.Option("--boot", help="Ask each agent's model a small question too; it may cost a cent.")]
 
 
-def doctor(context: typer.Context, as_json: AsJson = False) -> None:
-    """Look at configuration, agents, runtimes, chat providers, Postgres and Redis; exit code 1 where one is wrong."""
+def doctor(context: typer.Context, boot: Boot = False, as_json: AsJson = False) -> None:
+    """Look for what is wrong, and name the cure; exit code 1 where something is.
+
+    Configuration, agents, runtimes, chat providers, Postgres, Redis, the fleet's processes, this machine; with --boot
+    the models' credentials.
+    """
     configure("error", "console", "cli")
-    tell(examine(context.obj.settings), as_json=as_json)
+    tell(examine(context.obj.loaded, boot=boot), as_json=as_json)
 
 
-def examine(read: Callable[[], Settings]) -> list[Finding]:
+def examine(read: Callable[[], Loaded], *, boot: bool = False) -> list[Finding]:
     try:
-        settings = read()
+        loaded = read()
     except ConfigError as error:
         return [Finding("config", "error", problem) for problem in error.problems]
+    settings = loaded.settings
     found = [Finding("config", "ok", "read without an error"), *agents(settings), *runtimes(settings), *risky(settings)]
-    found += of_adapters(settings)
+    found += [*of_adapters(settings), *machine(settings)]
+    if boot:
+        found += models(loaded)
     try:
         addresses = resolve(settings)
     except HeyfleetError as error:
         return [*found, Finding("services", "error", error.message)]
-    database = postgres(addresses)
-    found += [database, redis_server(addresses), *jobs(settings, addresses)]
+    of_database = list(postgres(addresses))
+    found += [*of_database, *redis_server(addresses), *beat(settings, addresses)]
     # Without its tables nobody can hold anything.
-    return [*found, *gateway(settings)] if database.level == "ok" else found
+    there = any((finding.what, finding.level) == ("postgres", "ok") for finding in of_database)
+    return [*found, *gateway(settings)] if there else found
 
 
 def agents(settings: Settings) -> list[Finding]:
@@ -78,36 +90,20 @@ def risky(settings: Settings) -> list[Finding]:
     return [Finding(risk.where, "warning", risk.said) for risk in risks(settings, confirmed)]
 
 
-def postgres(addresses: Addresses) -> Finding:
-    db = Database(addresses.database_url, name="cli", pool_size=1)
-    try:
-        if pending(db):
-            return Finding("postgres", "error", "migrations are pending: run heyfleet db migrate")
-    except HeyfleetError as error:
-        return Finding("postgres", "error", f"{error.message}: {error.detail.strip()}")
-    return Finding("postgres", "ok", "reachable and up to date")
-
-
-def jobs(settings: Settings, addresses: Addresses) -> Iterator[Finding]:
-    """The rules of jobs are told with the configuration's."""
-    count = len(settings.jobs.define)
-    try:
-        found = leader(redis.Redis.from_url(addresses.redis_url, socket_timeout=2, socket_connect_timeout=2))
-    except RedisError:
-        return  # told by `redis`
-    if found is None and count:
-        yield Finding("beat", "warning", f"nobody leads, so that none of the {count} jobs is fired: start a beat")
-    elif found is not None:
-        since = found.since.astimezone().isoformat(timespec="seconds")
-        yield Finding("beat", "ok", f"{found.owner} leads since {since}, with {count} jobs")
-
-
-def redis_server(addresses: Addresses) -> Finding:
-    client = redis.Redis.from_url(addresses.redis_url, socket_timeout=2, socket_connect_timeout=2)
-    try:
-        policy = client.config_get("maxmemory-policy")
-    except RedisError as error:
-        return Finding("redis", "error", f"out of reach: {error}")
-    if isinstance(policy, dict) and policy.get("maxmemory-policy") != "noeviction":
-        return Finding("redis", "warning", "set maxmemory-policy to noeviction: eviction breaks Celery's queues")
-    return Finding("redis", "ok", "reachable")
+def models(loaded: Loaded) -> Iterator[Finding]:
+    """Each model that an agent or a job uses is asked for one word: whether its name, its key and its account are good
+    is known by nothing else."""
+    os.environ.update({name: value for name, value in loaded.environ.items() if name not in os.environ})
+    settings = loaded.settings
+    names = {job.model for job in settings.jobs.define if job.model} | {
+        agent.model for agent in settings.agents.values()
+    }
+    known = Models(settings)
+    for name in sorted(names):
+        asked = Prompt(system="Answer with one word.", transcript=(), new=[UserText("Are you there?")], tools=())
+        try:
+            answer = known.get(name).ask(asked, cancel=Event())
+        except HeyfleetError as error:
+            yield Finding(f"model {name}", "error", f"{error.message} {error.detail}".strip())
+        else:
+            yield Finding(f"model {name}", "ok", f"answers (as {answer.model or name})")

@@ -11,8 +11,7 @@ import typer
 
 from app.cli.context import one_line, show
 from app.config.adapters import ChatAdapter
-from app.config.risks import LOOPBACK
-from app.config.settings import Settings
+from app.config.settings import LOOPBACK, Settings
 from app.errors import Refused
 from app.log import configure
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from app.config.adapters import Adapter, LocalAdapter, TelegramAdapter, WebhookAdapter
-from app.config.settings import BuiltinTool, Settings
+from app.config.settings import LOOPBACK, BuiltinTool, Settings
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 WITHOUT_GROUPS = (WebhookAdapter, LocalAdapter, TelegramAdapter)
 """Slack has user groups, and Discord roles."""
 
@@ -43,8 +42,6 @@ def of_runtime(settings: Settings) -> Iterator[Risk]:
 def of_listeners(settings: Settings) -> Iterator[Risk]:
     if settings.http.host not in LOOPBACK:
         yield Risk("http", f"listens on {settings.http.host}: put TLS in front of it", "web")
-    if settings.flower.host not in LOOPBACK:
-        yield Risk("flower", f"listens on {settings.flower.host} without a password: bind it to 127.0.0.1", "web")
 
 
 def of_policy(settings: Settings) -> Iterator[Risk]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,8 @@ from app.config.jobs import Jobs, JobsSetting
 from app.config.messages import Messages
 from app.config.section import Section
 from app.config.units import Duration, Size
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Agent(Section):
@@ -57,6 +60,20 @@ class Health(Section):
 class Flower(Section):
     host: str = "127.0.0.1"
     port: int = Field(default=5555, ge=0, le=65535)
+    basic_auth: SecretStr | None = None
+    """`user:password`; several with a comma between them. Needed where others than this machine reach it."""
+
+    @model_validator(mode="after")
+    def asks_who_comes_from_elsewhere(self) -> Flower:
+        auth = self.basic_auth.get_secret_value() if self.basic_auth else ""
+        if auth and not all(re.fullmatch(r"[^:,\s]+:[^,\s]+", one) for one in auth.split(",")):
+            raise ValueError("basic_auth must be user:password, or several of these with a comma between them")
+        if self.host not in LOOPBACK and not auth:
+            raise ValueError(
+                f"Flower on {self.host} shows everybody what the fleet does, and lets them stop it: "
+                "set flower.basic_auth, or flower.host: 127.0.0.1"
+            )
+        return self
 
 
 class Runtime(Section):

@@ -8,7 +8,7 @@ import pytest
 
 from app.config.load import load
 from app.errors import ConfigError
-from tests.unit.config.conftest import Problems
+from tests.unit.config.conftest import Problems, Read
 
 
 @pytest.mark.parametrize(
@@ -272,3 +272,15 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
             load(Path(name), {}, tmp_path)
         assert refused.value.problems[0] == ".env: is not in UTF-8; save it as UTF-8"
         assert refused.value.problems[1].startswith(f"{name}: {words}")
+
+
+def test_flower_is_not_shown_to_everybody(problems: Problems) -> None:
+    (found,) = problems("flower: {host: 0.0.0.0}")
+    assert "set flower.basic_auth, or flower.host: 127.0.0.1" in found
+    (found,) = problems("flower: {basic_auth: ops}")
+    assert "basic_auth must be user:password" in found
+
+
+def test_flower_with_passwords_may_be_reached_by_others(read: Read) -> None:
+    loaded = read("flower: {host: 0.0.0.0, basic_auth: 'ops:sesame,dev:sesame'}")
+    assert loaded.settings.flower.host == "0.0.0.0"

@@ -46,7 +46,6 @@ def test_a_careful_set_up_is_quiet() -> None:
         ),
         ({"runtime": {"name": "guarded"}}, "worker runtime: guarded runs commands on this machine"),
         ({"http": {"host": "0.0.0.0"}}, "web http: listens on 0.0.0.0"),
-        ({"flower": {"host": "::"}}, "web flower: listens on :: without a password"),
         (
             {"builtin_tools": {"bash": {"confirm": False}}},
             "worker builtin_tools.bash: runs every command without asking",
