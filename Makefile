@@ -1,6 +1,6 @@
 # `make help` lists what there is. Kept to what GNU make 3.81 and BSD tools know, which is what macOS has.
 .NOTPARALLEL:
-.PHONY: help install dev start test lint lock bench chaos clean venv
+.PHONY: help install dev start test lint lock bench chaos rolling clean venv
 
 # Which Python to make the environment with; the newest of those that the pinned packages are made for where unset.
 PYTHON ?=
@@ -30,6 +30,9 @@ bench: install ## measure speed (prints figures; docs/performance.md says what t
 
 chaos: install ## measure what gets lost while processes are killed (nothing should)
 	@$(BIN)/python -m bench.chaos $(ARGS)
+
+rolling: install ## measure a rolling restart of everything under load (nothing should be noticed)
+	@$(BIN)/python -m bench.rolling $(ARGS)
 
 lock: ## resolve the pinned dependencies anew (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }

@@ -1,0 +1,18 @@
+"""R8: every process is restarted under load; nothing fails, is lost or is doubled, and every ack comes in time."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.rolling import FLEET, roll
+from tests.e2e.conftest import MakeFleet
+from tests.fakes.receiver import Receiver
+
+
+@pytest.mark.timeout(300)
+def test_a_rolling_restart_of_everything_is_not_noticed(make_fleet: MakeFleet, receiver: Receiver) -> None:
+    fleet = make_fleet(**FLEET, config={"drain": "20s"})
+    found = roll(fleet, receiver, rate=6, seconds=20)
+    assert found.wrong == [], f"{found.text()}\n{fleet.logs()}"
+    assert dict(found.stops) == FLEET
+    assert len(found.acks) >= 60
