@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
@@ -88,3 +92,22 @@ class Probe:
                 """Asked every few seconds: nothing to tell."""
 
         return Handler
+
+
+def main(arguments: list[str]) -> int:
+    """`python -m app.probe [URL]`, for a container's health check: 0 where it answers that all is well."""
+    url = arguments[0] if arguments else f"http://127.0.0.1:{os.environ.get('HEYFLEET_HEALTH__PORT', '9100')}/health"
+    try:
+        with urllib.request.urlopen(url, timeout=4) as answer:  # noqa: S310 (of this very machine)
+            sys.stdout.write(answer.read().decode())
+    except urllib.error.HTTPError as error:
+        sys.stdout.write(error.read().decode())
+        return 1
+    except OSError as error:
+        sys.stdout.write(f"{url}: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
