@@ -177,7 +177,7 @@ def test_commands_are_obeyed_and_never_reach_the_model(make_fleet: MakeFleet, re
     assert fleet.finished(fleet.post(RISKY, thread=thread))["status"] == "done", "nobody is asked"
     assert said(f"revoke {bypass}") == f"Bypass {bypass} is revoked."
     assert said(f"revoke {bypass}", user="bob") == f"Not done: bypass {bypass} has ended already."
-    assert said("approve zzzzzzzz").startswith("There is no zzzzzzzz here that could be meant by approve;")
+    assert said("approve zzzzzzz2").startswith("There is no zzzzzzz2 here that could be meant by approve;")
     assert said("cancel 12345678").startswith("There is no 12345678 here that could be meant by cancel;")
     assert said("approvals") == "Nothing waits for an approval here."
     assert said("bypasses") == "Nobody has a bypass here."
