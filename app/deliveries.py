@@ -18,6 +18,7 @@ from app.db import Database, move
 from app.errors import LeaseLost, Unavailable
 from app.jsonb import dumps
 from app.leases import FREE, RELEASE, TAKE, Keeper, Lease, insist
+from app.log import ids
 from app.ports import Adapter
 from app.rate_limits import RateLimits
 from app.results import Absent, Ambiguous, Held, Retry, SendResult, Sent
@@ -142,7 +143,8 @@ def work(box: Outbox, destination: UUID, row: Row[Any], lease: Lease) -> Row[Any
         rest(box, destination, row)
         return None
     adapter = box.adapter(row.adapter)
-    result = tried(box, adapter, row, lease)
+    with ids(trace=row.trace, turn=row.turn_id):
+        result = tried(box, adapter, row, lease)
     if isinstance(result, Retry) and result.pauses is not None and result.after is not None:
         box.limits.pause(adapter.name, result.pauses, result.after)
     outcome = outcome_of(result, row.attempts, adapter.in_doubt, box.settings, doubtful=row.doubtful)

@@ -18,6 +18,7 @@ from app.errors import HeyfleetError, LeaseLost
 from app.hosting.operations import Done, Limits, operate
 from app.hosting.warm import Open, Warm
 from app.leases import Keeper, Lease
+from app.log import ids
 from app.ports import Runtime
 from app.queue import Wakes
 from app.states import CallState
@@ -131,7 +132,8 @@ def run_batch(host: Host, sandbox: UUID, claim: Claim, lease: Lease) -> Finished
 
 def run_side_by_side(host: Host, claim: Claim, opened: Open, lease: Lease) -> list[tuple[Ended, bool]]:
     def run(call: Begun) -> tuple[Ended, bool]:
-        return run_call(host, call, opened, lease)
+        with ids(trace=call.trace, turn=call.turn):
+            return run_call(host, call, opened, lease)
 
     if len(claim.calls) == 1:
         return [run(claim.calls[0])]
