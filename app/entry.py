@@ -120,6 +120,8 @@ def placed(desk: Desk, adapter: Chat, said: Said) -> tuple[Said, bool]:
         row = desk.db.one(ANSWERED, adapter=adapter.name, address=said.answered_at, answers=said.answers)
         if row is not None:
             return replace(said, key=row.key), True
+    if said.album and is_joined(desk, adapter, said):
+        return said, True
     if said.flat:
         seconds = adapter.response.continue_recent
         # Not those in threads below the channel.

@@ -10,12 +10,18 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shutil
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+import structlog
+
+log = structlog.get_logger()
 
 FAST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 3, 10, 30)
 SLOW = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 900, 1800)
@@ -56,6 +62,10 @@ METERS = (
 """All of them; docs/metrics.md is made of this list."""
 
 FILE = re.compile(r"(counter|histogram|gauge_livesum)_(\d+)\.db")
+KINDS = ("counter", "histogram", "gauge_livesum")
+FILE_BYTES = 1 << 20
+"""What the library makes them, which is room for some thousand figures."""
+DAY = 86_400.0
 MERGED = 0
 """In place of a pid: what dead processes have counted."""
 
@@ -87,22 +97,63 @@ class Meters:
     def __getitem__(self, name: str) -> Any:
         return self._meters[name]
 
-    def collect_into(self, registry: Any) -> None:
+    def collect(self) -> list[Any]:
+        """Of all processes of this host. Merged and read under one lock: what is being merged would count twice."""
         from prometheus_client.multiprocess import MultiProcessCollector  # noqa: PLC0415
 
         with locked(self.folder):
             merge_dead(self.folder)
-        MultiProcessCollector(registry, path=str(self.folder))  # type: ignore[no-untyped-call]
+            reader = MultiProcessCollector(None, path=str(self.folder))  # type: ignore[no-untyped-call]
+            return list(reader.collect())  # type: ignore[no-untyped-call]
 
 
 _mine: list[Meters] = []
 
 
-def begin(state_dir: Path) -> Meters:
-    """Measure from here on. Called once in a process, before anything of it is measured; a fork goes on by itself."""
-    if not _mine:
+def begin(state_dir: Path) -> None:
+    """Measure from here on. Called once in a process, before anything of it is measured; a fork calls `forked`.
+
+    Where there is no room for that, nothing is measured: what a process is for matters more.
+    """
+    if _mine:
+        return
+    try:
         _mine.append(Meters(folder_of(state_dir)))
-    return _mine[0]
+        forget_old(state_dir / "metrics")
+        allocate(_mine[0].folder)
+    except OSError as error:
+        _mine.clear()
+        log.warning("not_measured", error=str(error))
+
+
+def forked() -> None:
+    """The process is a fork of one that measures: it needs files of its own."""
+    try:
+        for meters in _mine:
+            allocate(meters.folder)
+    except OSError as error:
+        _mine.clear()
+        log.warning("not_measured", error=str(error))
+
+
+def allocate(folder: Path) -> None:
+    """Room for what this process counts, before it counts: on a disk that is full, writing to a file that is mapped
+    into memory would end the process (SIGBUS). Raises OSError where there is none."""
+    for kind in KINDS:
+        descriptor = os.open(folder / f"{kind}_{os.getpid()}.db", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(descriptor, 0, FILE_BYTES)
+        finally:
+            os.close(descriptor)
+
+
+def forget_old(folder: Path) -> None:
+    """Files of containers, or of other spaces of process ids, that nobody has written to for a day."""
+    for other in folder.iterdir():
+        newest = max((path.stat().st_mtime for path in other.glob("*")), default=0.0)
+        if other.is_dir() and time.time() - newest > DAY:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def text(*others: Any) -> tuple[str, bytes]:
@@ -111,7 +162,7 @@ def text(*others: Any) -> tuple[str, bytes]:
 
     registry = CollectorRegistry()
     if _mine:
-        _mine[0].collect_into(registry)
+        registry.register(_mine[0])
     for other in others:
         registry.register(other)
     return CONTENT_TYPE_LATEST, generate_latest(registry)

@@ -42,11 +42,16 @@ LISTED = f"""
             WHEN problem IS NOT NULL THEN 'stuck' ELSE 'works' END AS state
     FROM process
     WHERE stopped_at IS NULL AND heartbeat_at > now() - interval '{SHOWN_FOR} seconds'
+        AND NOT (heartbeat_at < now() - interval '{GONE_AFTER} seconds' AND EXISTS (
+            SELECT 1 FROM process AS next
+            WHERE next.kind = process.kind AND next.started_at > process.heartbeat_at
+                AND next.stopped_at IS NULL AND next.heartbeat_at >= now() - interval '{GONE_AFTER} seconds'))
     ORDER BY kind, started_at"""
 
 
 def listed(db: Database) -> Sequence[Row[Any]]:
-    """All that have not ended in order, by kind: `state` is works, stuck (and `problem` says why) or gone."""
+    """All that have not ended in order, by kind: `state` is works, stuck (and `problem` says why) or gone. One that is
+    gone and was started again, by whomever, is not told of."""
     return db.rows(LISTED)
 
 

@@ -45,6 +45,8 @@ https://discord.com/developers/docs/events/gateway#session-start-limit-object"""
 LONGEST_PAUSE = 60.0
 LONGEST_PAUSE_OF_NONE = 300.0
 """Where no session comes to be: each try may count as one that was begun."""
+TOO_OFTEN = 5
+"""Connections in a row that came to nothing, after which this process says so."""
 DIALS = 3
 """How often the address of a session is tried before it is resumed over the general one."""
 IDENTIFY_SECONDS = 5.0
@@ -66,6 +68,8 @@ class DiscordShard:
         self._registered = False
         self._failed = 0
         """Connections in a row that came to nothing."""
+        self._refused = ""
+        """Why Discord refuses this bot for good, as far as is known."""
         self._dials = 0
         """Of the session's own address, in a row, that nobody answered."""
 
@@ -79,6 +83,10 @@ class DiscordShard:
         self._holder.close()
 
     def problem(self) -> str | None:
+        if self._refused:
+            return f"{self.role}: {self._refused}"
+        if self._failed >= TOO_OFTEN:
+            return f"{self.role}: {self._failed} connections in a row came to nothing; the log says why"
         return self._holder.problem()
 
     def connect(self, lease: Lease) -> None:
@@ -140,7 +148,7 @@ class DiscordShard:
         self._dials = 0
 
     def held(self) -> None:
-        self._failed = 0
+        self._failed, self._refused = 0, ""
 
     def closed(self, code: int, lease: Lease) -> None:
         """Discord ended it."""
@@ -148,6 +156,7 @@ class DiscordShard:
         if code in SESSION_OVER or code in FATAL:
             self.save(Session(), lease)
         if code in FATAL:
+            self._refused = FATAL[code]
             log.error("discord_refuses", role=self.role, why=FATAL[code])
             lease.wait(FATAL_AGAIN_AFTER)
 

@@ -232,13 +232,15 @@ class Talk:
         desk, settings = desk_of(self.shard.core), self.adapter.settings
         happening = self.adapter.understand_interaction(interaction)
         work = (lambda: enter(desk, settings, happening).say) if happening is not None else None
-        answer = self.adapter.answering.answer(interaction, work, desk.settings.messages)
+        answer, follow = self.adapter.answering.answer(interaction, work, desk.settings.messages)
         try:
             path = f"/interactions/{interaction['id']}/{interaction['token']}/callback"
             self.adapter.api.call("POST", path, answer, timeout=2.5)
         except (Refusal, httpx.HTTPError) as error:
             # It holds for three seconds; what was ordered is done all the same.
             log.warning("interaction_not_answered", role=self.shard.role, error=type(error).__name__)
+        else:
+            follow()
 
     def forget(self) -> None:
         self.session.id, self.session.url, self.session.seq = "", "", 0

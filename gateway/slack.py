@@ -6,6 +6,7 @@ Every gateway has one (Slack allows ten), and Slack chooses among them; what com
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import structlog
@@ -24,6 +25,7 @@ from app.errors import HeyfleetError
 log = structlog.get_logger()
 
 AGAIN_AFTER = 5.0
+AWAY_AFTER = 60.0
 
 
 class SlackSocket:
@@ -38,7 +40,7 @@ class SlackSocket:
         self.client = SocketModeClient(app_token=token, web_client=web, trace_enabled=False)
         self.client.socket_mode_request_listeners.append(self.on_request)
         self._ended = threading.Event()
-        self._connected = False
+        self._good_at = time.monotonic()
         self._thread = threading.Thread(target=self._connect, name=f"slack {adapter.name}", daemon=True)
 
     def start(self) -> None:
@@ -53,9 +55,15 @@ class SlackSocket:
         self.client.close()
 
     def problem(self) -> str | None:
-        if self._connected and not self.client.is_connected():
-            return f"slack {self.adapter.name}: its connection is down, and is being made anew"
-        return None
+        """The library makes its connection anew every now and then; only one that stays away is worth telling."""
+        if self.client.is_connected():
+            self._good_at = time.monotonic()
+        away = time.monotonic() - self._good_at
+        return (
+            f"slack {self.adapter.name}: no connection for {away:.0f} s; the log says why"
+            if away > AWAY_AFTER
+            else None
+        )
 
     def _connect(self) -> None:
         """Until it holds for the first time; then the library connects again by itself."""
@@ -68,7 +76,6 @@ class SlackSocket:
                 log.warning("slack_not_connected", adapter=self.adapter.name, error=why)
                 self._ended.wait(AGAIN_AFTER)
             else:
-                self._connected = True
                 log.info("slack_connected", adapter=self.adapter.name)
                 return
 

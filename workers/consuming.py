@@ -22,6 +22,8 @@ SILENT_AFTER = 30.0
 ENDED_AFTER = 150.0
 """Seconds after which a process that gets nothing is ended, if a new connection would help it. kombu drops one that
 says nothing after 60 s; this is for what it does not find out."""
+ANSWERS_FOR = 90.0
+"""Seconds for which Redis must have answered others all the while: kombu waits up to 30 s between two tries."""
 LAST_RESORT = 15.0
 """Seconds beyond `drain` after which it is ended in any case."""
 EXIT_CODE = 70
@@ -31,8 +33,17 @@ EXIT_CODE = 70
 class Consuming:
     """Of one worker or runner."""
 
-    def __init__(self, threads: int, heard: Pulse = pulse, *, watched: bool = True) -> None:
-        """`watched`: the transport tells of each answer of the broker. kombu's own, for TLS, does not."""
+    def __init__(
+        self,
+        threads: int,
+        heard: Pulse = pulse,
+        *,
+        watched: bool = True,
+        draining: threading.Event | None = None,
+    ) -> None:
+        """`watched`: the transport tells of each answer of the broker. kombu's own, for TLS, does not. `draining` is
+        set once the process takes nothing new."""
+        self.draining = draining or threading.Event()
         self.threads = threads
         self.heard = heard
         self.watched = watched
@@ -58,7 +69,7 @@ class Consuming:
     def problem(self) -> str | None:
         """Why this process gets no messages, though it has threads for them; None where it does."""
         age = self.heard.age
-        if not self.watched or self._busy >= self.threads or age < SILENT_AFTER:
+        if not self.watched or self.draining.is_set() or self._busy >= self.threads or age < SILENT_AFTER:
             return None
         return f"it has heard nothing from Redis for {age:.0f} s, and gets no work: is Redis there? If so, restart it"
 
@@ -68,12 +79,19 @@ class Watchdog:
     supervisor starts another one, which has such a connection."""
 
     def __init__(
-        self, consuming: Consuming, redis_url: str, drain: float, end: Callable[[], None] | None = None
+        self,
+        consuming: Consuming,
+        redis_url: str,
+        drain: float,
+        end: Callable[[], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.consuming = consuming
+        self.clock = clock
         self.drain = drain
         self.end = end or self._terminate
         self._client = redis.Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=2)
+        self._answers_since: float | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
@@ -86,7 +104,10 @@ class Watchdog:
     def look(self) -> bool:
         """Whether the process is to be ended; tells it to, once."""
         silent = self.consuming.problem() is not None and self.consuming.heard.age >= ENDED_AFTER
-        if not silent or self.consuming.ended or not self._broker_answers():
+        if not silent or self.consuming.ended:
+            self._answers_since = None
+            return False
+        if not self._has_answered_for(ANSWERS_FOR):
             return False
         self.consuming.ended = True
         log.error("restarting", why=self.consuming.problem())
@@ -97,13 +118,17 @@ class Watchdog:
         while not self._ended.wait(5.0):
             self.look()
 
-    def _broker_answers(self) -> bool:
-        """Over a connection of its own. Where it does not, there is nothing that a new process could do better."""
+    def _has_answered_for(self, seconds: float) -> bool:
+        """Over a connection of its own. Where Redis is away, there is nothing that a new process could do better; and
+        when it comes back, the library needs a while to find that out."""
         try:
             self._client.ping()
         except RedisError:
+            self._answers_since = None
             return False
-        return True
+        if self._answers_since is None:
+            self._answers_since = self.clock()
+        return self.clock() - self._answers_since >= seconds
 
     def _terminate(self) -> None:
         """As a supervisor would; and as hard as it takes, since the thread that reads the broker may hang in it."""

@@ -31,7 +31,7 @@ def run(loaded: Loaded, database_url: str, redis_url: str) -> None:
     services = runner_services(loaded, database_url, redis_url)
     with only_one(settings, services.runner):
         app = make_app(redis_url)
-        consuming = Consuming(settings.runner.threads, watched=is_watched(redis_url))
+        consuming = Consuming(settings.runner.threads, watched=is_watched(redis_url), draining=services.host.draining)
         register(app, services, consuming)
         drain_on_stop(services)
         beat(services)

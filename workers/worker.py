@@ -29,7 +29,7 @@ def run(loaded: Loaded, database_url: str, redis_url: str) -> None:
     """Work until told to stop."""
     services = worker_services(loaded, database_url, redis_url)
     app = make_app(redis_url)
-    consuming = Consuming(loaded.settings.worker.threads, watched=is_watched(redis_url))
+    consuming = Consuming(loaded.settings.worker.threads, watched=is_watched(redis_url), draining=services.draining)
     register(app, services, consuming)
     register_upkeep(app, services)
     drain_on_stop(services)

@@ -27,7 +27,11 @@ def interactions(name: str) -> Response:
     interaction, desk = parsed_json(raw), desk_of(core())
     happening = adapter.understand_interaction(interaction)
     work = (lambda: enter(desk, adapter.settings, happening).say) if happening is not None else None
-    return jsonify(adapter.answering.answer(interaction, work, desk.settings.messages))
+    answer, follow = adapter.answering.answer(interaction, work, desk.settings.messages)
+    response = jsonify(answer)
+    # Once it is sent: what came of an order is written into the answer that Discord has by then.
+    response.call_on_close(follow)
+    return response
 
 
 def adapter_named(name: str) -> DiscordAdapter:

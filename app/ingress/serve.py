@@ -9,6 +9,7 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
+from app import meters
 from app.bootstrap import core
 from app.config.load import Loaded
 from app.config.watch import LiveSettings
@@ -72,6 +73,7 @@ class Web(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def load(self) -> Flask:
         configure(self.settings.log.level, self.settings.log.format, "web")
+        meters.forked()
         live = LiveSettings(self.loaded)
         # This process may be one that gunicorn started anew (after a crash, on SIGHUP): the file may have changed since
         # its parent read it.

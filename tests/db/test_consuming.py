@@ -11,7 +11,7 @@ from app.db import Database
 from app.errors import Transient
 from app.processes import GONE_AFTER, Presence, listed, troubles
 from tests.db.rows import rows
-from workers.consuming import ENDED_AFTER, SILENT_AFTER, Consuming, Watchdog
+from workers.consuming import ANSWERS_FOR, ENDED_AFTER, SILENT_AFTER, Consuming, Watchdog
 from workers.showing import shown
 
 NO_REDIS = "redis://127.0.0.1:1/0"
@@ -54,12 +54,25 @@ def test_where_nobody_tells_of_the_broker_nothing_is_said() -> None:
 
 
 def test_a_process_is_ended_once_and_only_where_redis_answers_others(redis_url: str) -> None:
-    ended = threading.Event()
-    assert not Watchdog(consuming(ENDED_AFTER + 1), NO_REDIS, 1.0, ended.set).look()
-    assert not Watchdog(consuming(ENDED_AFTER - 1), redis_url, 1.0, ended.set).look()
+    ended, now = threading.Event(), [0.0]
+
+    def looks(silent: Consuming, url: str) -> list[bool]:
+        """A look at once, and one a while later."""
+        watchdog = Watchdog(silent, url, 1.0, ended.set, lambda: now[0])
+        found = [watchdog.look()]
+        now[0] += ANSWERS_FOR
+        return [*found, watchdog.look()]
+
+    assert looks(consuming(ENDED_AFTER + 1), NO_REDIS) == [False, False]
+    assert looks(consuming(ENDED_AFTER - 1), redis_url) == [False, False]
+    draining = threading.Event()
+    draining.set()
+    assert looks(Consuming(2, Heard(1000), draining=draining), redis_url) == [False, False]  # type: ignore[arg-type]
     assert not ended.is_set()
     silent = consuming(ENDED_AFTER + 1)
-    watchdog = Watchdog(silent, redis_url, 1.0, ended.set)
+    watchdog = Watchdog(silent, redis_url, 1.0, ended.set, lambda: now[0])
+    assert not watchdog.look(), "Redis may have come back just now: then the process finds out by itself"
+    now[0] += ANSWERS_FOR
     assert watchdog.look()
     assert ended.is_set()
     assert silent.ended
@@ -97,3 +110,17 @@ def test_what_a_process_says_of_itself_is_told_for_as_long_as_it_says_so(db: Dat
     presence.start()
     presence.close()
     assert list(listed(db)) == []
+
+
+def test_one_that_was_killed_and_started_again_is_no_trouble(db: Database) -> None:
+    Presence(db, "worker", lambda: None).beat()
+    db.rows(f"UPDATE process SET heartbeat_at = now() - interval '{GONE_AFTER + 1} seconds', started_at = heartbeat_at")
+    assert [row.state for row in listed(db)] == ["gone"]
+    Presence(db, "worker", lambda: None).beat()
+    assert [row.state for row in listed(db)] == ["works"]
+    db.rows(
+        "UPDATE process SET started_at = now() - interval '1 hour' WHERE heartbeat_at > now() - interval '5 seconds'"
+    )
+    assert sorted(row.state for row in listed(db)) == ["gone", "works"], (
+        "it ran beside the other one: nobody came for it"
+    )

@@ -88,3 +88,19 @@ def test_the_documentation_has_every_figure_with_its_labels_and_its_meaning() ->
     text = DOCS.read_text()
     assert documented(HELP) in text, "python -m app.ingress.metrics prints what belongs there"
     assert len({meter.name for meter in METERS}) == len(METERS)
+
+
+def test_without_room_nothing_is_measured_and_the_process_goes_on(tmp_path: Path) -> None:
+    code = f"""
+import resource, signal
+from pathlib import Path
+from app import meters
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+meters.begin(Path({str(tmp_path)!r}))
+meters.count("turns_total", adapter="a", state="done")
+print("went on", b"heyfleet" in meters.text()[1])
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "went on False" in found.stdout
+    assert "not_measured" in found.stdout + found.stderr

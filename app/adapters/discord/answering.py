@@ -42,18 +42,24 @@ class Answering:
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
 
-    def answer(self, interaction: Mapping[str, Any], work: Work | None, texts: Messages) -> dict[str, Any]:
-        """What to answer with now. Raises what `work` raises in time: then it may be told again."""
+    def answer(
+        self, interaction: Mapping[str, Any], work: Work | None, texts: Messages
+    ) -> tuple[dict[str, Any], Callable[[], None]]:
+        """What to answer with now, and what to call once Discord has that. Raises what `work` raises in time: then the
+        order may be told again.
+
+        What was put off is not committed yet: should this process be killed before it is, nobody does it.
+        """
         if work is None:
-            return answer_of(interaction, "", texts.taken)
+            return answer_of(interaction, "", texts.taken), nothing
         doing = self._threads().submit(work)
         wait([doing], timeout=self.in_time)
         if doing.done():
-            return answer_of(interaction, doing.result(), texts.taken)
-        doing.add_done_callback(lambda done: self._say(interaction, done, texts))
+            return answer_of(interaction, doing.result(), texts.taken), nothing
+        later: dict[str, Any] = {"type": QUIETLY}
         if interaction.get("type") == COMMAND:
-            return {"type": LATER, "data": {"flags": ONLY_FOR_THEM}}
-        return {"type": QUIETLY}
+            later = {"type": LATER, "data": {"flags": ONLY_FOR_THEM}}
+        return later, lambda: doing.add_done_callback(lambda done: self._say(interaction, done, texts))
 
     def _say(self, interaction: Mapping[str, Any], done: Future[str], texts: Messages) -> None:
         """Best effort: the token holds for a quarter of an hour, and what was ordered is done all the same."""
@@ -72,6 +78,10 @@ class Answering:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(AT_ONCE, "discord-orders")
             return self._pool
+
+
+def nothing() -> None:
+    """All is said."""
 
 
 def outcome_of(done: Future[str], texts: Messages) -> str:

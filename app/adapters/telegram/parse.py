@@ -124,7 +124,8 @@ def key_of(chat: str, topic: int | None, message: Mapping[str, Any], *, dm: bool
     """A private chat and a topic are a conversation each; in a group each message begins one."""
     if topic is not None:
         return f"{chat} {topic}"
-    return chat if dm else f"{chat} m{message['message_id']}"
+    # Pictures that are sent at once are one thing that is said.
+    return chat if dm else f"{chat} m{message.get('media_group_id') or message['message_id']}"
 
 
 def reply_of(

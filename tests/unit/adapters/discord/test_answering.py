@@ -40,8 +40,9 @@ class Case:
         self.told = {"id": asked.id, "token": asked.token, "type": 2, "application_id": fake.application_id}
 
     def answer(self, work: Callable[[], str]) -> dict[str, Any]:
-        answer = self.answering.answer(self.told, work, TEXTS)
+        answer, follow = self.answering.answer(self.told, work, TEXTS)
         self.api.call("POST", f"/interactions/{self.asked.id}/{self.asked.token}/callback", answer)
+        follow()
         return answer
 
     def shown(self) -> str:
