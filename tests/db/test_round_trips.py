@@ -168,3 +168,17 @@ def test_a_command_that_is_obeyed_at_once(worker: Make, db: Database) -> None:
         assert obey.obey_at_once(w.desk, order, status, asked, accepted) == w.settings.messages.status_idle
     assert sent == ["accept", "look at the thread's turns", "close the command's turn"]
     assert value(db, "SELECT wake_at FROM thread") is None
+
+
+def test_of_two_that_obeyed_a_command_one_closes_its_turn(worker: Make, db: Database) -> None:
+    w: Worker = worker()
+    accepted = w.say("status", command="status")
+    words = (w.db, accepted.thread_id, accepted.turn_id, accepted.trace)
+    closed = closing.close_obeyed(*words, "nothing to do", "x")
+    assert closed is not None
+    assert not closed.behind
+    assert closing.close_obeyed(*words, "nothing to do", "x") is None
+    assert value(db, "SELECT open_turns FROM thread") == 0
+    assert value(db, "SELECT count(*) FROM delivery") == 1
+    w.deliver(value(db, "SELECT id FROM destination"))
+    assert_settled(db)
