@@ -5,8 +5,11 @@ from __future__ import annotations
 import sys
 from importlib.resources import files
 
+import psycopg
 from alembic import command
 from alembic.config import Config
+
+from app.errors import Permanent, Unavailable
 
 
 def alembic_config(url: str) -> Config:
@@ -17,8 +20,23 @@ def alembic_config(url: str) -> Config:
     return config
 
 
+def refuse_other_encodings(url: str) -> None:
+    """What people write is in Unicode. Raises Permanent for a database that can't hold it, and Unavailable."""
+    try:
+        with psycopg.connect(url.replace("postgresql+psycopg://", "postgresql://", 1), connect_timeout=5) as connection:
+            encoding = connection.info.parameter_status("server_encoding")
+    except psycopg.OperationalError as error:
+        raise Unavailable("Postgres is out of reach", detail=str(error)) from error
+    if encoding != "UTF8":
+        raise Permanent(
+            f"the database's encoding is {encoding}, and must be UTF8: make it anew with "
+            "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+        )
+
+
 def migrate(url: str) -> None:
     """Apply every pending migration. Safe to run from many processes at once."""
+    refuse_other_encodings(url)
     command.upgrade(alembic_config(url), "head")
 
 

@@ -21,8 +21,9 @@ def migrate_verb(context: typer.Context) -> None:
     settings = context.obj.settings()
     configure("warning", "console", "cli")
     url = resolve(settings).database_url
-    from app.migrate import migrate  # noqa: PLC0415 (9 MB that `heyfleet web` need not have)
+    from app.migrate import migrate, refuse_other_encodings  # noqa: PLC0415 (9 MB that `heyfleet web` need not have)
 
+    refuse_other_encodings(url)
     before = current(url)
     migrate(url)
     sys.stdout.write(

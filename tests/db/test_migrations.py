@@ -160,3 +160,13 @@ def test_migrating_in_a_process_of_its_own(empty: Callable[[], Database], capfd:
     with pytest.raises(Permanent, match="could not be brought up to date"):
         migrate_apart(url(db).replace(password, "wrong"))
     assert "password authentication failed" in capfd.readouterr().err, "why is told"
+
+
+def test_a_database_that_can_t_hold_what_people_write_is_refused(postgres_server: EmbeddedPostgres) -> None:
+    name = f"ascii_{uuid.uuid4().hex}"
+    run(postgres_server, f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+    try:
+        with pytest.raises(Permanent, match="encoding is SQL_ASCII, and must be UTF8"):
+            migrate(url_of(postgres_server, name))
+    finally:
+        run(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
