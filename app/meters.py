@@ -85,13 +85,13 @@ class Meters:
         from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram  # noqa: PLC0415
 
         kinds = {"counter": Counter, "gauge": Gauge, "histogram": Histogram}
-        registry = CollectorRegistry()
+        collected = CollectorRegistry()
         self._meters: dict[str, Any] = {}
         for meter in METERS:
             more: dict[str, Any] = {"buckets": meter.buckets} if meter.kind == "histogram" else {}
             more |= {"multiprocess_mode": "livesum"} if meter.kind == "gauge" else {}
             self._meters[meter.name] = kinds[meter.kind](
-                meter.name, meter.help, meter.labels, "heyfleet", registry=registry, **more
+                meter.name, meter.help, meter.labels, "heyfleet", "", "", collected, **more
             )
 
     def __getitem__(self, name: str) -> Any:
@@ -160,12 +160,12 @@ def text(*others: Any) -> tuple[str, bytes]:
     """Media type and body for Prometheus: of all processes of this host, and of other collectors."""
     from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest  # noqa: PLC0415
 
-    registry = CollectorRegistry()
+    collected = CollectorRegistry()
     if _mine:
-        registry.register(_mine[0])
+        collected.register(_mine[0])
     for other in others:
-        registry.register(other)
-    return CONTENT_TYPE_LATEST, generate_latest(registry)
+        collected.register(other)
+    return CONTENT_TYPE_LATEST, generate_latest(collected)
 
 
 def count(name: str, amount: float = 1.0, **labels: str) -> None:
