@@ -18,6 +18,7 @@ from app.config.settings import Settings
 from app.errors import Refused, Unavailable
 from app.hearing import Served
 from app.ingress import health, orders, webhook
+from app.ingress.bodies import swallow
 from app.ingress.metrics import Fleet
 from app.ingress.runs import Waiting
 
@@ -88,6 +89,8 @@ def measure(app: Flask) -> None:
 
     @app.after_request
     def end(response: Response) -> Response:
+        if response.status_code >= 400:
+            swallow()
         # The route's pattern, not the path: a label for each thread would grow without end.
         route = request.url_rule.rule if request.url_rule else "none"
         meters.observe("request_seconds", time.monotonic() - g.started, route=route, status=str(response.status_code))

@@ -6,9 +6,13 @@ import json
 from typing import Any
 
 from flask import current_app, request
+from werkzeug.exceptions import ClientDisconnected
 
 from app.bootstrap import Core
 from app.errors import Refused
+
+SWALLOWED = 8 << 20
+"""Bytes that nobody asked for which are read all the same."""
 
 
 def core() -> Core:
@@ -24,6 +28,17 @@ def body_bytes(most: int) -> bytes:
     if len(raw) > most:
         raise Refused(f"the body is longer than {most} bytes", status=413)
     return raw
+
+
+def swallow() -> None:
+    """Read on what was not read, and forget it: who still writes when the connection is closed meets a reset instead of
+    the refusal."""
+    left = SWALLOWED
+    try:
+        while left > 0 and (chunk := request.stream.read(min(left, 1 << 16))):
+            left -= len(chunk)
+    except (ClientDisconnected, OSError):
+        return  # nobody is left to answer
 
 
 def parsed_json(raw: bytes) -> dict[str, Any]:
