@@ -36,9 +36,9 @@ rolling: install ## measure a rolling restart of everything under load (nothing 
 
 lock: ## resolve the pinned dependencies anew (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }
-	$(COMPILE) --extra local --extra dev -o locks/dev.lock
-	$(COMPILE) --extra local -c locks/dev.lock -o locks/local.lock
-	$(COMPILE) -c locks/dev.lock -o locks/image.lock
+	$(COMPILE) --extra otel --extra local --extra dev -o locks/dev.lock
+	$(COMPILE) --extra otel --extra local -c locks/dev.lock -o locks/local.lock
+	$(COMPILE) --extra otel -c locks/dev.lock -o locks/image.lock
 
 clean: ## delete the environment and caches; databases (.heyfleet) and workspaces stay
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis bench/out

@@ -11,7 +11,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Connection, Row
 
-from app import meters
+from app import meters, tracing
 from app.audit import event
 from app.bypasses import GRANT, Grant
 from app.clock import uuid7
@@ -198,6 +198,8 @@ def decide(db: Database, asked: Row[Any], decision: Decision) -> Decided:
     decided = db.carried_out(work)
     if decided is not None:
         meters.count("approvals_total", state=decision.state.value)
+        waited = asked.expires_at - asked.created_at - asked.remaining
+        tracing.decided(asked.tool, decision.state.value, asked.trace, waited.total_seconds())
         return decided
     found = find(db, str(asked.id))
     if found.state == ApprovalState.PENDING and found.remaining.total_seconds() > 0:

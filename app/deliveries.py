@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -12,9 +12,10 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Row
 
+from app import tracing
 from app.audit import encoded, event, insert_events
 from app.config.settings import Delivery as DeliverySettings
-from app.db import Database, move
+from app.db import Database
 from app.errors import LeaseLost, Unavailable
 from app.jsonb import dumps
 from app.leases import FREE, RELEASE, TAKE, Keeper, Lease, insist
@@ -23,7 +24,6 @@ from app.ports import Adapter
 from app.rate_limits import RateLimits
 from app.results import Absent, Ambiguous, Held, Retry, SendResult, Sent
 from app.send_outcomes import Outcome, measure, outcome_of
-from app.states import DELIVERY_MOVES, DeliveryState
 from app.stored_files import StoredFile
 from app.traffic import BESIDE, Outbound
 
@@ -143,11 +143,16 @@ def work(box: Outbox, destination: UUID, row: Row[Any], lease: Lease) -> Row[Any
         rest(box, destination, row)
         return None
     adapter = box.adapter(row.adapter)
-    with ids(trace=row.trace, turn=row.turn_id):
+    with ids(trace=row.trace, turn=row.turn_id), tracing.delivery(row.adapter, row.kind, row.id, row.trace) as span:
         result = tried(box, adapter, row, lease)
+        outcome = outcome_of(result, row.attempts, adapter.in_doubt, box.settings, doubtful=row.doubtful)
+        span.note({"heyfleet.delivery.attempt": row.attempts, "heyfleet.delivery.outcome": outcome.came})
+        if outcome.held or pointless(row):
+            span.drop()
+        elif outcome.came not in ("sent", "part"):
+            span.failed(outcome.came)
     if isinstance(result, Retry) and result.pauses is not None and result.after is not None:
         box.limits.pause(adapter.name, result.pauses, result.after)
-    outcome = outcome_of(result, row.attempts, adapter.in_doubt, box.settings, doubtful=row.doubtful)
     params = {
         "destination": destination,
         "token": row.lease_token,
@@ -255,45 +260,3 @@ def next_head(box: Outbox, destination: UUID, token: int) -> Row[Any]:
     if row is None:
         raise LeaseLost(f"destination {destination} was taken over by another process")
     return row
-
-
-# Not the move from sending to pending: what is being sent right now would leave twice.
-ENDED_BADLY = {state: DELIVERY_MOVES[state] for state in (DeliveryState.FAILED, DeliveryState.AMBIGUOUS)}
-
-
-def retry(db: Database, delivery: UUID) -> UUID | None:
-    """Send once more what ended `failed` or `ambiguous`. Its destination, to be woken; None where it is not so."""
-    with db.transaction() as connection:
-        moved = move(
-            connection,
-            "delivery",
-            delivery,
-            ENDED_BADLY,
-            DeliveryState.PENDING,
-            attempts=0,
-            finished_at=None,
-            # Whoever asks for it has looked, and wants it sent.
-            doubtful=False,
-        )
-        if moved is None:
-            return None
-        destination: UUID = connection.exec_driver_sql(
-            "UPDATE delivery SET due_at = now() WHERE id = %s RETURNING destination_id", (delivery,)
-        ).scalar_one()
-        connection.exec_driver_sql(
-            "UPDATE destination SET version = version + 1, wake_at = now() WHERE id = %s", (destination,)
-        )
-        return destination
-
-
-LISTED = """
-    SELECT delivery.id, delivery.state, delivery.kind, delivery.attempts, delivery.created_at, delivery.due_at,
-        delivery.finished_at, delivery.error, delivery.turn_id, destination.adapter, destination.address
-    FROM delivery JOIN destination ON destination.id = delivery.destination_id
-    WHERE CAST(:state AS text) IS NULL OR delivery.state = :state
-    ORDER BY delivery.created_at DESC LIMIT :limit"""
-
-
-def listed(db: Database, state: str | None, limit: int) -> Sequence[Row[Any]]:
-    """The latest deliveries, newest first."""
-    return db.rows(LISTED, state=state, limit=limit)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import structlog
 
+from app import tracing
 from app.config.adapters import Chat
 from app.config.messages import Messages
 from app.control.commands import BUSY, Command, parse
@@ -78,15 +79,16 @@ def enter(desk: Desk, adapter: Chat, what: Happening) -> Entered:
     why = may_talk(what, adapter.allow)
     if why is not None:
         return dropped(desk.settings.messages, adapter, what, why)
-    match what:
-        case Said():
-            return listen(desk, adapter, what)
-        case Ordered():
-            return obey_order(desk, adapter, what)
-        case Pressed():
-            return press(desk, adapter, what)
-        case _:
-            assert_never(what)
+    with tracing.entrance(f"receive {adapter.name}", {"heyfleet.adapter": adapter.name}, kind="consumer"):
+        match what:
+            case Said():
+                return listen(desk, adapter, what)
+            case Ordered():
+                return obey_order(desk, adapter, what)
+            case Pressed():
+                return press(desk, adapter, what)
+            case _:
+                assert_never(what)
 
 
 def dropped(texts: Messages, adapter: Chat, what: Happening, why: str) -> Entered:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
-from app import meters
+from app import meters, tracing
 from app.audit import encoded, event, insert_events
 from app.clock import uuid7
 from app.db import Database, compiled
@@ -162,8 +162,11 @@ def accept(
         found = written(db, statement_of(inbound), params)
     meters.count("messages_total", adapter=inbound.adapter, outcome="accepted" if found is not None else "repeated")
     if found is None:
-        return accepted_before(db, inbound, params)
+        first = accepted_before(db, inbound, params)
+        tracing.accepted(first.trace, first.thread_id, first.turn_id, fresh=False)
+        return first
     woken = found.destination if inbound.progress else None
+    tracing.accepted(params["trace"], found.thread_id, params["turn_id"], fresh=True)
     return Accepted(params["turn_id"], found.thread_id, inbound.key, params["trace"], False, woken)
 
 
@@ -180,6 +183,7 @@ def accept_run(db: Database, inbound: Inbound, run: UUID, job: Mapping[str, Any]
     found = db.one(ACCEPT_RUN, params)
     if found is None:
         return None
+    tracing.accepted(params["trace"], found.thread_id, params["turn_id"], fresh=True)
     return Accepted(params["turn_id"], found.thread_id, inbound.key, params["trace"], duplicate=False)
 
 

@@ -12,7 +12,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from app import meters
+from app import meters, tracing
 
 log = structlog.get_logger()
 
@@ -122,8 +122,10 @@ class Wakes:
     def _send(self, task: str, lane: str, queue: str) -> bool:
         if time.monotonic() < self._paused_until:
             return False
+        told = {"messaging.system": "celery", "messaging.operation.type": "send", "messaging.destination.name": queue}
         try:
-            self._publish(task, lane, queue)
+            with tracing.span(f"send {task}", None, told, kind="producer"):
+                self._publish(task, lane, queue)
         except (OperationalError, RedisError, OSError) as error:
             with self._lock:
                 self._paused_until = time.monotonic() + PAUSE_AFTER_FAILURE

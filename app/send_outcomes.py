@@ -35,6 +35,11 @@ class Outcome:
     held: bool = False
     """Nothing was tried: a limit is used up."""
 
+    @property
+    def came(self) -> str:
+        """What came of the try, for figures and traces."""
+        return "part" if self.more else "retry" if self.wait is not None else self.state.value
+
 
 def outcome_of(
     result: SendResult, attempts: int, in_doubt: InDoubt, settings: Settings, *, doubtful: bool = False
@@ -69,9 +74,8 @@ def measure(outcome: Outcome, adapter: str, kind: str, made_at: datetime) -> Non
     """Count one try. Waiting for a limit to let it through is none."""
     if outcome.held:
         return
-    came = "part" if outcome.more else "retry" if outcome.wait is not None else outcome.state.value
-    meters.count("deliveries_total", adapter=adapter, outcome=came)
-    if came == "sent" and kind == "reply":
+    meters.count("deliveries_total", adapter=adapter, outcome=outcome.came)
+    if outcome.came == "sent" and kind == "reply":
         meters.observe("delivery_seconds", (now() - made_at).total_seconds(), adapter=adapter)
 
 

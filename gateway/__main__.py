@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 import structlog
 
 import app.lean  # noqa: F401 (before what loads `rich`)
-from app import meters
+from app import meters, tracing
 from app.bootstrap import Core, core, keeper_of, taking
 from app.config.adapters import Adapter as AdapterSettings
 from app.config.adapters import DiscordAdapter as DiscordSettings
@@ -80,6 +80,7 @@ def run() -> None:
         idle()
     report_errors(settings, "gateway")
     meters.begin(settings.state_dir)
+    tracing.begin(settings.tracing, "gateway")
     hold(loaded, wait_for(settings, also=lambda found: missing(found.database_url)))
 
 

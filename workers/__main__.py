@@ -6,7 +6,7 @@ import os
 import sys
 
 import app.lean  # noqa: F401 (before what loads `rich`)
-from app import meters
+from app import meters, tracing
 from app.config.load import load
 from app.log import configure
 from app.report import report_errors
@@ -34,6 +34,7 @@ def run(name: str) -> None:
     report_errors(settings, name)
     if name != "flower":
         meters.begin(settings.state_dir)
+        tracing.begin(settings.tracing, name)
     addresses = wait_for(settings, also=lambda found: missing(found.database_url))
     PROCESSES[name](loaded, addresses.database_url, addresses.redis_url)
 

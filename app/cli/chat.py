@@ -16,7 +16,7 @@ import typer
 from redis.exceptions import RedisError
 from sqlalchemy import Row
 
-from app import approvals, questions
+from app import approvals, questions, tracing
 from app.bootstrap import DRAFTS, Core, desk_of
 from app.cli.context import connected
 from app.cli.news import News, prompting
@@ -53,6 +53,7 @@ def chat(
     if follow and (message is not None or not thread):
         raise Refused("--follow shows what is said in a thread: name it with --thread, and leave the message out")
     with connected(context) as core:
+        tracing.begin(core.settings.tracing, "chat")
         talk = Talk(core, local_adapter(core, adapter), thread or f"chat-{secrets.token_hex(4)}")
         if message is not None:
             talk.answer(talk.say(message))
@@ -120,12 +121,13 @@ class Talk:
             command=command.text if command else None,
         )
         reject = command is None and self.core.settings.task.busy == "reject"
-        accepted = accept(self.core.db, inbound, reject_busy=reject)
-        self.own.add(accepted.turn_id)
-        if command is not None and command.at_once:
-            obey_at_once(desk_of(self.core), self.order, command, inbound, accepted)
-        else:
-            self.core.wakes.thread(accepted.thread_id)
+        with tracing.entrance(f"receive {self.adapter.name}", {"heyfleet.adapter": self.adapter.name}):
+            accepted = accept(self.core.db, inbound, reject_busy=reject)
+            self.own.add(accepted.turn_id)
+            if command is not None and command.at_once:
+                obey_at_once(desk_of(self.core), self.order, command, inbound, accepted)
+            else:
+                self.core.wakes.thread(accepted.thread_id)
         return accepted
 
     def answer(self, accepted: Accepted) -> None:

@@ -9,6 +9,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import redis
@@ -22,6 +23,7 @@ from app.errors import HeyfleetError
 from app.leader import leader
 from app.revisions import pending
 from app.services.addresses import Addresses
+from app.tracing import url_of
 
 OLDEST_POSTGRES = 14
 OLDEST_REDIS = 6
@@ -123,6 +125,34 @@ def beat(settings: Settings, addresses: Addresses) -> Iterator[Finding]:
     elif found is not None:
         since = found.since.astimezone().isoformat(timespec="seconds")
         yield Finding("beat", "ok", f"{found.owner} leads since {since}, with {count} jobs")
+
+
+def collector(settings: Settings) -> Iterator[Finding]:
+    """Of traces, where one is configured: does it take an empty batch?"""
+    tracing = settings.tracing
+    if tracing.endpoint is None:
+        return
+    if find_spec("opentelemetry.sdk") is None:
+        yield Finding("tracing", "error", "its libraries are not installed: install heyfleet[otel]")
+        return
+    import httpx2 as httpx  # noqa: PLC0415 (the other verbs do without it)
+
+    headers = {name: value.get_secret_value() for name, value in tracing.headers.items()}
+    try:
+        answer = httpx.post(
+            url_of(tracing.endpoint), headers={**headers, "Content-Type": "application/x-protobuf"}, timeout=3
+        )
+    except httpx.HTTPError as error:
+        said = f"{tracing.endpoint} is out of reach ({type(error).__name__}), so that traces are lost"
+        yield Finding("tracing", "warning", f"{said}: start the collector, or correct tracing.endpoint")
+        return
+    if answer.status_code in (401, 403):
+        yield Finding("tracing", "error", f"the collector refuses us ({answer.status_code}): correct tracing.headers")
+    elif not answer.is_success:
+        said = f"{tracing.endpoint} answers {answer.status_code}: it must take OTLP over HTTP (port 4318, by custom)"
+        yield Finding("tracing", "error", said)
+    else:
+        yield Finding("tracing", "ok", f"the collector takes traces, of {tracing.sample:.0%} of the messages")
 
 
 def machine(settings: Settings) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app import deliveries
+from app import redelivery
 from app.cli.context import AsJson, Limit, connected, id_of, show
 from app.errors import Refused
 from app.states import DeliveryState
@@ -26,7 +26,7 @@ def list_verb(
 ) -> None:
     """The latest deliveries, and how each ended."""
     with connected(context) as core:
-        rows = [row._asdict() for row in deliveries.listed(core.db, state.value if state else None, limit)]
+        rows = [row._asdict() for row in redelivery.listed(core.db, state.value if state else None, limit)]
     show(rows, COLUMNS, as_json=as_json, nothing="There are no such deliveries.")
 
 
@@ -34,7 +34,7 @@ def list_verb(
 def retry(context: typer.Context, delivery: str) -> None:
     """Send once more what ended `failed` or `ambiguous`."""
     with connected(context) as core:
-        destination = deliveries.retry(core.db, id_of(delivery, "delivery"))
+        destination = redelivery.retry(core.db, id_of(delivery, "delivery"))
         if destination is None:
             raise Refused(f"delivery {delivery} is neither failed nor ambiguous (see heyfleet deliveries list)")
         core.wakes.destination(destination)

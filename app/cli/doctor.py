@@ -11,7 +11,7 @@ import typer
 
 from app.agent.folder import asking_tools, load_agent
 from app.cli.checks_of_adapters import gateway, of_adapters
-from app.cli.checks_of_servers import beat, machine, postgres, redis_server
+from app.cli.checks_of_servers import beat, collector, machine, postgres, redis_server
 from app.cli.context import AsJson
 from app.cli.findings import Finding, tell
 from app.config.load import Loaded
@@ -31,8 +31,8 @@ Boot = Annotated[bool, typer.Option("--boot", help="Ask each agent's model a sma
 def doctor(context: typer.Context, boot: Boot = False, as_json: AsJson = False) -> None:
     """Look for what is wrong, and name the cure; exit code 1 where something is.
 
-    Configuration, agents, runtimes, chat providers, Postgres, Redis, the fleet's processes, this machine; with --boot
-    the models' credentials.
+    Configuration, agents, runtimes, chat providers, Postgres, Redis, the fleet's processes, traces, this machine;
+    with --boot the models' credentials.
     """
     configure("error", "console", "cli")
     tell(examine(context.obj.loaded, boot=boot), as_json=as_json)
@@ -45,7 +45,7 @@ def examine(read: Callable[[], Loaded], *, boot: bool = False) -> list[Finding]:
         return [Finding("config", "error", problem) for problem in error.problems]
     settings = loaded.settings
     found = [Finding("config", "ok", "read without an error"), *agents(settings), *runtimes(settings), *risky(settings)]
-    found += [*of_adapters(settings), *machine(settings)]
+    found += [*of_adapters(settings), *machine(settings), *collector(settings)]
     if boot:
         found += models(loaded)
     try:

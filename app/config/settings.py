@@ -189,6 +189,26 @@ class Log(Section):
     """auto: console on a terminal, JSON elsewhere."""
 
 
+class Tracing(Section):
+    """OpenTelemetry. What OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME say is added to each span's resource."""
+
+    endpoint: str | None = None
+    """A collector's address for OTLP over HTTP (http://collector:4318). Unset: no traces."""
+    headers: dict[str, SecretStr] = {}
+    """Sent with each batch: what the collector knows us by."""
+    sample: float = Field(default=1.0, le=1)
+    """The share of messages whose traces are kept."""
+
+    @field_validator("endpoint")
+    @classmethod
+    def is_an_address(cls, endpoint: str | None) -> str | None:
+        if endpoint is not None and not re.fullmatch(r"https?://[^\s@]+", endpoint):
+            raise ValueError(
+                "must be the http(s) address of a collector, like http://collector:4318; keys go to headers"
+            )
+        return endpoint
+
+
 def default_adapters() -> list[Adapter]:
     return [LocalAdapter(kind="local", name="local")]
 
@@ -223,6 +243,7 @@ class Settings(Section):
     watch: bool = True
     """Whether changed agent files and texts are taken up at the next turn."""
     log: Log = Log()
+    tracing: Tracing = Tracing()
     sentry_dsn: SecretStr | None = None
 
     def permissions_of(self, adapter: str) -> Permissions:

@@ -23,6 +23,7 @@ NEEDS_RESTART = (
     "redis_url",
     "adapters",
     "http",
+    "health",
     "flower",
     "runtime",
     "worker",
@@ -34,6 +35,7 @@ NEEDS_RESTART = (
     "drain",
     "state_dir",
     "log",
+    "tracing",
     "sentry_dsn",
 )
 """Sections that a process reads once, when it starts."""

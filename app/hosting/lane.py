@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from app import calls, meters
+from app import calls, meters, tracing
 from app.calls import Begun, Claim, Ended, Finished, Place, Starved
 from app.db import Database
 from app.errors import HeyfleetError, LeaseLost
@@ -19,7 +19,7 @@ from app.hosting.operations import Done, Limits, operate
 from app.hosting.warm import Open, Warm
 from app.leases import Keeper, Lease
 from app.log import ids
-from app.ports import Runtime
+from app.ports import Runtime, Sandbox
 from app.queue import Wakes
 from app.states import CallState
 
@@ -107,9 +107,7 @@ def work_lane(host: Host, sandbox: UUID, claim: Claim, place: Place, lease: Leas
 def run_batch(host: Host, sandbox: UUID, claim: Claim, lease: Lease) -> Finished:
     """Run the claimed calls and commit their ends together."""
     try:
-        opened = host.warm.take(
-            sandbox, claim.generation, lambda: host.runtimes[claim.runtime].open(claim.scope_key, claim.snapshot)
-        )
+        opened = host.warm.take(sandbox, claim.generation, lambda: open_anew(host, claim))
     except HeyfleetError as error:
         log.warning("sandbox_not_opened", sandbox=str(sandbox), error=error.message, detail=error.detail)
         failed = [
@@ -130,10 +128,23 @@ def run_batch(host: Host, sandbox: UUID, claim: Claim, lease: Lease) -> Finished
     return finished
 
 
+def open_anew(host: Host, claim: Claim) -> Sandbox:
+    told: tracing.Attributes = {
+        "heyfleet.runtime": claim.runtime,
+        "heyfleet.snapshot_bytes": len(claim.snapshot or b""),
+    }
+    with tracing.span(f"open sandbox {claim.runtime}", claim.calls[0].trace, told, turn=True):
+        return host.runtimes[claim.runtime].open(claim.scope_key, claim.snapshot)
+
+
 def run_side_by_side(host: Host, claim: Claim, opened: Open, lease: Lease) -> list[tuple[Ended, bool]]:
     def run(call: Begun) -> tuple[Ended, bool]:
-        with ids(trace=call.trace, turn=call.turn):
-            return run_call(host, call, opened, lease)
+        with ids(trace=call.trace, turn=call.turn), tracing.tool(call.tool, call.id, call.trace) as span:
+            ended, changed = run_call(host, call, opened, lease)
+            span.note({"heyfleet.runtime": claim.runtime, "heyfleet.call.state": ended.state.value})
+            if ended.state is CallState.FAILED:
+                span.failed(ended.state.value)
+            return ended, changed
 
     if len(claim.calls) == 1:
         return [run(claim.calls[0])]

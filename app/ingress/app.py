@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import redis
@@ -11,7 +12,7 @@ import structlog
 from flask import Blueprint, Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from app import meters
+from app import meters, tracing
 from app.bootstrap import Core, taking, webhook_secrets
 from app.config.adapters import OtherAdapter, WebhookAdapter
 from app.config.settings import Settings
@@ -86,15 +87,29 @@ def measure(app: Flask) -> None:
     @app.before_request
     def start() -> None:
         g.started = time.monotonic()
+        told = {"http.request.method": request.method, "http.route": route()}
+        around = tracing.entrance(f"{request.method} {route()}", told, caller=request.headers.get("traceparent"))
+        g.entered = ExitStack()
+        g.entrance = g.entered.enter_context(around)
 
     @app.after_request
     def end(response: Response) -> Response:
         if response.status_code >= 400:
             swallow()
-        # The route's pattern, not the path: a label for each thread would grow without end.
-        route = request.url_rule.rule if request.url_rule else "none"
-        meters.observe("request_seconds", time.monotonic() - g.started, route=route, status=str(response.status_code))
+        meters.observe("request_seconds", time.monotonic() - g.started, route=route(), status=str(response.status_code))
+        g.entrance.span.note({"http.response.status_code": response.status_code})
+        if response.status_code >= 500:
+            g.entrance.span.failed(str(response.status_code))
         return response
+
+    @app.teardown_request
+    def leave(_: BaseException | None) -> None:
+        g.entered.close()
+
+
+def route() -> str:
+    """The request's pattern, not its path: a figure for each thread would grow without end."""
+    return request.url_rule.rule if request.url_rule else "none"
 
 
 def refused(error: Refused) -> tuple[Response, int, dict[str, str]]:

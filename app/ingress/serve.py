@@ -9,7 +9,7 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
-from app import meters
+from app import meters, tracing
 from app.bootstrap import core
 from app.config.load import Loaded
 from app.config.watch import LiveSettings
@@ -70,10 +70,12 @@ class Web(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         """In a process of gunicorn's, at its end."""
         if self.presence is not None:
             self.presence.close()
+        tracing.end()
 
     def load(self) -> Flask:
         configure(self.settings.log.level, self.settings.log.format, "web")
         meters.forked()
+        tracing.begin(self.settings.tracing, "web")
         live = LiveSettings(self.loaded)
         # This process may be one that gunicorn started anew (after a crash, on SIGHUP): the file may have changed since
         # its parent read it.

@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, Row
 
+from app import tracing
 from app.audit import encoded, event, insert_events
 from app.config.jobs import Jobs
 from app.db import Database, compiled
@@ -151,10 +152,12 @@ def start(at: Admission, run: Row[Any], thread: Row[Any] | None) -> bool:
         reply=place.reply,
     )
     job = {"run": str(run.id), "name": run.name, "kind": run.kind, "model": run.model}
-    accepted = accept_run(at.db, inbound, run.id, job)
-    if accepted is not None:
-        at.wakes.thread(accepted.thread_id)
-    return accepted is not None
+    told = {"heyfleet.job": run.name, "heyfleet.adapter": run.adapter}
+    with tracing.entrance(f"start job {run.name}", told, kind="internal"):
+        accepted = accept_run(at.db, inbound, run.id, job)
+        if accepted is not None:
+            at.wakes.thread(accepted.thread_id)
+        return accepted is not None
 
 
 def place_of(adapter: Adapter, run: Row[Any], thread: Row[Any] | None) -> Place | None:

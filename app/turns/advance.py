@@ -33,6 +33,7 @@ from app.turns.next import Action, Ask, Begin, Fetch, Give, Interrupt, Limits, O
 from app.turns.obeying import obeyed
 from app.turns.reach import Bench
 from app.turns.services import Persona, TurnServices
+from app.turns.spans import asked, working
 from app.turns.trusted import run_calls
 
 log = structlog.get_logger()
@@ -52,7 +53,7 @@ def advance(s: TurnServices, thread: UUID) -> None:
     measuring.began(held.facts)
     with bound_contextvars(thread=str(thread), turn=str(turn.id) if turn else None, trace=turn.trace if turn else None):
         try:
-            with s.pace.slow(scheduled=turn is not None and turn.job is not None):
+            with s.pace.slow(scheduled=turn is not None and turn.job is not None), working(held.facts):
                 more, destinations = hold(s, held)
         except LeaseLost as error:
             log.warning("lane_lost", error=error.message)
@@ -258,8 +259,7 @@ def request(s: TurnServices, facts: Facts, action: Ask, persona: Persona, lease:
         new=news(action, summarised=summarised, images=images),
         tools=[tool.spec for tool in persona.tools.values()],
     )
-    with s.pace.away():
-        return persona.model.ask(prompt, cancel=lease, on_text=draft_of(s, facts, turn, lease))
+    return asked(s, facts, turn, persona.model, prompt, lease, draft_of(s, facts, turn, lease))
 
 
 def later_or_never(s: TurnServices, facts: Facts, action: Ask, error: Transient, took: float) -> Outcome:

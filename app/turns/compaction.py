@@ -17,6 +17,7 @@ from app.turns.commit import Outcome, commit
 from app.turns.context import PICTURE, estimated_tokens
 from app.turns.facts import Facts, TurnFacts, reread
 from app.turns.services import Persona, TurnServices
+from app.turns.spans import asked
 
 INSTRUCTIONS = (
     "Summarise the conversation below for yourself, so that you can go on with it without having it at hand. Keep "
@@ -43,8 +44,7 @@ def compact(s: TurnServices, facts: Facts, turn: TurnFacts, persona: Persona, le
     told = as_text([entry.body for entry in facts.entries])
     # Half of the window, at four characters a token: the request itself must fit whatever the estimate was.
     fitting = shortened(told, persona.model.context_window * 2)
-    with s.pace.away():
-        answer = persona.model.ask(Prompt(INSTRUCTIONS, (), [UserText(fitting)], ()), cancel=lease)
+    answer = asked(s, facts, turn, persona.model, Prompt(INSTRUCTIONS, (), [UserText(fitting)], ()), lease)
     seq = facts.entries[-1].seq + 1
     text = f"{answer.text}\n\nThe latest part, word for word:\n{told[-RECENT_CHARACTERS:]}"
     noted = event(

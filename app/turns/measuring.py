@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from app import meters
 from app.leases import Lease
 from app.states import CallState
+from app.turns import spans
 from app.turns.commit import Committed, Outcome, commit
 from app.turns.facts import CallFacts, Facts, TurnFacts
 from app.turns.services import TurnServices
@@ -36,9 +37,8 @@ def commit_and_count(
 def committed(facts: Facts, turn: TurnFacts, outcome: Outcome) -> None:
     if outcome.final:
         meters.count("turns_total", adapter=facts.adapter, state=outcome.state.value)
-        # As of the facts, and what the last step took: a moment less than it was.
-        took = sum(step["took_ms"] for step in outcome.steps) / 1000
-        meters.observe("turn_seconds", turn.age(facts.now) + took, adapter=facts.adapter)
+        meters.observe("turn_seconds", facts.since(turn.accepted_at), adapter=facts.adapter)
+        spans.ended(facts, turn, outcome)
     for step in outcome.steps:
         answered(step)
     for call in outcome.calls:

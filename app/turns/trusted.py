@@ -10,6 +10,7 @@ from uuid import UUID
 
 import structlog
 
+from app import tracing
 from app.errors import Cancelled, HeyfleetError
 from app.ports import Cancel, SandboxReach, Tool, WorkerTool
 from app.results import shortened
@@ -46,7 +47,9 @@ def run_calls(
     def run(call: CallFacts) -> dict[str, str] | None:
         context = Context(turn.actor, turn.trace, bench.thread, str(call.id), bench.lease, bench.at(call.id))
         try:
-            state, result = run_call(call, tools.get(call.tool), context)
+            with tracing.tool(call.tool, call.id, turn.trace) as span:
+                state, result = run_call(call, tools.get(call.tool), context)
+                span.note({"heyfleet.call.state": state.value})
         except Cancelled as error:
             if bench.lease.stopped and not bench.lease.cancelled:
                 return None

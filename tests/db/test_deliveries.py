@@ -15,7 +15,7 @@ from uuid import UUID
 
 import pytest
 
-from app import deliveries, send_outcomes
+from app import deliveries, redelivery, send_outcomes
 from app.db import Database
 from app.ports import InDoubt
 from app.results import Absent, Ambiguous, Failed, Held, Retry, SendResult, Sent, Settled
@@ -365,7 +365,7 @@ def test_a_dead_process_s_try_is_the_first_that_may_have_arrived(worker: Make, d
 def test_an_operator_s_retry_does_not_look(worker: Make, db: Database) -> None:
     w, destination = staged(worker, adapter=looking(Ambiguous("?"), settled=[]), delivery={"attempts": 1})
     w.deliver(destination)
-    assert deliveries.retry(w.db, value(db, "SELECT id FROM delivery")) == destination
+    assert redelivery.retry(w.db, value(db, "SELECT id FROM delivery")) == destination
     w.deliver(destination)
     assert (len(w.adapter.sends), len(w.adapter.asked)) == (2, 0)
 
@@ -426,7 +426,7 @@ def test_what_ended_badly_can_be_sent_once_more(worker: Make, db: Database, resu
     w, destination = staged(worker, 2, adapter=NoteAdapter(result, in_doubt="flag"))
     w.deliver(destination)
     bad = value(db, "SELECT id FROM delivery WHERE seq = 1")
-    assert deliveries.retry(w.db, bad) == destination
+    assert redelivery.retry(w.db, bad) == destination
     assert value(db, "SELECT wake_at <= now() FROM destination")
     assert rows(db, "SELECT state, attempts, finished_at, due_at <= now() FROM delivery WHERE seq = 1") == [
         ("pending", 0, None, True)
@@ -446,8 +446,8 @@ def test_only_what_ended_badly_is_sent_once_more(worker: Make, db: Database, sta
     elif state == "sent":
         w.deliver(destination)
     before = everything(db)
-    assert deliveries.retry(w.db, value(db, "SELECT id FROM delivery")) is None
-    assert deliveries.retry(w.db, UUID(int=1)) is None
+    assert redelivery.retry(w.db, value(db, "SELECT id FROM delivery")) is None
+    assert redelivery.retry(w.db, UUID(int=1)) is None
     assert everything(db) == before
 
 
@@ -455,15 +455,15 @@ def test_of_two_operators_one_retries(worker: Make, db: Database) -> None:
     w, destination = staged(worker, adapter=NoteAdapter(Failed("no")))
     w.deliver(destination)
     bad = value(db, "SELECT id FROM delivery")
-    both = [deliveries.retry(w.db, bad), deliveries.retry(w.db, bad)]
+    both = [redelivery.retry(w.db, bad), redelivery.retry(w.db, bad)]
     assert both == [destination, None]
 
 
 def test_deliveries_are_listed_newest_first(worker: Make, db: Database) -> None:
     w, destination = staged(worker, 3, adapter=NoteAdapter(Sent(), Failed("no"), Sent()))
     w.deliver(destination)
-    assert [row.state for row in deliveries.listed(w.db, None, 2)] == ["sent", "failed"]
-    assert [row.error for row in deliveries.listed(w.db, "failed", 9)] == ["no"]
+    assert [row.state for row in redelivery.listed(w.db, None, 2)] == ["sent", "failed"]
+    assert [row.error for row in redelivery.listed(w.db, "failed", 9)] == ["no"]
 
 
 # --- many processes at once

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-from app import approvals, calls, deliveries
+from app import approvals, calls, redelivery
 from app.control.desk import Order, answer, lapse
 from app.db import Database
 from app.errors import Permanent, Transient
@@ -135,7 +135,7 @@ def every_end_of_a_delivery(worker: Make, db: Database) -> None:
     due(db)
     w.deliver(destination)
     for state in ("failed", "ambiguous"):
-        deliveries.retry(w.db, rows(db, "SELECT id FROM delivery WHERE state = :state", state=state)[0][0])
+        redelivery.retry(w.db, rows(db, "SELECT id FROM delivery WHERE state = :state", state=state)[0][0])
     pump(w)
 
 

@@ -12,6 +12,7 @@ from tests.e2e.conftest import MakeFleet
 from tests.e2e.fleet import Fleet, wait_until
 from tests.e2e.test_cli import run
 from tests.fakes import openai
+from tests.fakes.collector import KEY, collecting
 
 
 def findings(fleet: Fleet, *more: str, code: int = 0) -> dict[str, list[dict[str, Any]]]:
@@ -90,3 +91,21 @@ def test_models_are_asked_only_where_that_is_wanted(make_fleet: MakeFleet) -> No
         assert found["model good"][0]["level"] == "ok"
         assert found["model bad"][0]["level"] == "error"
         assert "sk-wrong-key" not in json.dumps(found)
+
+
+def test_a_collector_that_is_away_or_refuses_us(make_fleet: MakeFleet) -> None:
+    fleet = make_fleet()
+
+    def said_of(endpoint: str, **headers: str) -> tuple[str, str]:
+        fleet.configure(tracing={"endpoint": endpoint, "headers": headers, "sample": 0.25})
+        code = 1 if headers.get("x-api-key") == "wrong" or endpoint.endswith("/elsewhere") else 0
+        (finding,) = findings(fleet, code=code)["tracing"]
+        return finding["level"], finding["said"]
+
+    with collecting() as collector:
+        right = {"x-api-key": KEY}
+        assert said_of(collector.origin, **right) == ("ok", "the collector takes traces, of 25% of the messages")
+        assert said_of(f"{collector.origin}/v1/traces", **right)[0] == "ok"
+        assert said_of(collector.origin, **{"x-api-key": "wrong"})[1].endswith("(401): correct tracing.headers")
+        assert said_of(f"{collector.origin}/elsewhere", **right)[0] == "error"
+    assert said_of(collector.origin, **right)[0] == "warning"

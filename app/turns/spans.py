@@ -1,0 +1,100 @@
+"""What a trace shows of a turn, in the words of OpenTelemetry's conventions for generative AI.
+
+https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from app import tracing
+from app.leases import Lease
+from app.ports import Model, Prompt
+from app.queue import THREAD_TASK, TURNS
+from app.results import Answer
+from app.states import TurnState
+from app.turns.commit import Outcome
+from app.turns.facts import Facts, TurnFacts
+from app.turns.services import TurnServices
+
+PROVIDERS = {"google": "gcp.gemini", "bedrock": "aws.bedrock", "xai": "x_ai"}
+"""What the conventions call them, where that is another name than ours."""
+
+
+@contextmanager
+def working(facts: Facts) -> Iterator[None]:
+    """A worker holds the lane, and works on the turn until that has to wait or ends."""
+    turn = facts.current
+    if turn is None or turn.command is not None:
+        yield
+        return
+    told: tracing.Attributes = {
+        "messaging.system": "celery",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": TURNS,
+        "heyfleet.turn.id": str(turn.id),
+        "heyfleet.turn.first": turn.begins,
+    }
+    with tracing.span(f"process {THREAD_TASK}", turn.trace, told, kind="consumer", turn=True):
+        yield
+
+
+def asked(
+    s: TurnServices,
+    facts: Facts,
+    turn: TurnFacts,
+    model: Model,
+    prompt: Prompt,
+    lease: Lease,
+    on_text: Callable[[str], None] | None = None,
+) -> Answer:
+    """Ask the model; see `app.ports.Model.ask`."""
+    alias = s.settings.models.get(model.name)
+    provider, _, name = (alias.model if alias else model.name).partition("/")
+    told: tracing.Attributes = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": PROVIDERS.get(provider, provider),
+        "gen_ai.request.model": name,
+        "gen_ai.request.stream": on_text is not None,
+        "gen_ai.conversation.id": str(facts.thread),
+        "gen_ai.agent.name": facts.agent,
+        "heyfleet.step": turn.step_count + 1,
+        "heyfleet.attempt": turn.failed_attempts + 1,
+    }
+    with s.pace.away(), tracing.span(f"chat {name}", turn.trace, told, kind="client", turn=True) as span:
+        answer = model.ask(prompt, cancel=lease, on_text=on_text)
+        span.note(
+            {
+                "gen_ai.response.model": answer.model,
+                "gen_ai.usage.input_tokens": answer.usage.input_tokens,
+                "gen_ai.usage.output_tokens": answer.usage.output_tokens,
+                "heyfleet.cost_dollars": answer.usage.cost,
+                "heyfleet.calls": len(answer.calls),
+            }
+        )
+        return answer
+
+
+def ended(facts: Facts, turn: TurnFacts, outcome: Outcome) -> None:
+    """The whole of a turn, from its first step on."""
+    if turn.command is not None:
+        return
+    told = {
+        "gen_ai.operation.name": "invoke_agent",
+        "gen_ai.agent.name": facts.agent,
+        "gen_ai.conversation.id": str(facts.thread),
+        "heyfleet.adapter": facts.adapter,
+        "heyfleet.turn.id": str(turn.id),
+        "heyfleet.turn.state": outcome.state.value,
+        "heyfleet.turn.steps": outcome.step_count,
+    }
+    failed = "" if outcome.state in (TurnState.DONE, TurnState.CANCELLED) else outcome.state.value
+    tracing.past(
+        f"invoke_agent {facts.agent}",
+        turn.trace,
+        facts.since(turn.started_at or facts.now),
+        told,
+        turn=True,
+        error=failed,
+    )
