@@ -37,9 +37,6 @@ def started(fleet: Fleet, kind: str, **env: str) -> tuple[Process, int]:
     port = free_port()
     process = fleet.start(kind, HEYFLEET_HEALTH__PORT=str(port), **env)
     wait_until(lambda: asked(port)[0] == 200, 30, lambda: f"not healthy: {asked(port)}\n{fleet.logs()}")
-    if kind in ("worker", "runner"):
-        # Before that Celery has no handler for SIGTERM, and the process would end without a word.
-        wait_until(lambda: " ready." in process.log.read_text(), 30, fleet.logs)
     return process, port
 
 
