@@ -76,7 +76,10 @@ def roll(fleet: Fleet, receiver: Receiver, rate: float, seconds: float) -> Rolle
         over.set()
         for thread in posting:
             thread.join()
-    judge(fleet, receiver, found)
+    slow = [seconds for seconds in found.acks if seconds > LONGEST_ACK]
+    if slow:
+        found.wrong.append(f"{len(slow)} acknowledgements took longer than {LONGEST_ACK:.0f} s: {max(slow):.1f} s")
+    found.wrong += judge(fleet, receiver, len(found.acks))
     return found
 
 
@@ -144,15 +147,12 @@ def answer_of(port: int, body: dict[str, Any]) -> int:
         connection.close()
 
 
-def judge(fleet: Fleet, receiver: Receiver, found: Rolled) -> None:
-    """Wait for the end of all that was accepted, and look whether it is as it should be."""
-    total = len(found.acks)
+def judge(fleet: Fleet, receiver: Receiver, total: int) -> list[str]:
+    """Wait for the end of all that was accepted, and look for what is not as it should be."""
+    wrong: list[str] = []
     ended = "SELECT count(*) FROM turn WHERE finished_at IS NOT NULL"
     wait_until(lambda: fleet.sql(ended)[0][0] >= total, 120, lambda: f"not all turns end\n{fleet.unfinished()}")
     receiver.wait_for(total, 120)
-    slow = [seconds for seconds in found.acks if seconds > LONGEST_ACK]
-    if slow:
-        found.wrong.append(f"{len(slow)} acknowledgements took longer than {LONGEST_ACK:.0f} s: {max(slow):.1f} s")
     for what, statement, wanted in (
         ("turns", "SELECT count(*) FROM turn", total),
         ("turns that are not done", "SELECT count(*) FROM turn WHERE state <> 'done'", 0),
@@ -161,11 +161,11 @@ def judge(fleet: Fleet, receiver: Receiver, found: Rolled) -> None:
     ):
         number = fleet.sql(statement)[0][0]
         if number != wanted:
-            found.wrong.append(f"{number} {what}, and not {wanted}")
+            wrong.append(f"{number} {what}, and not {wanted}")
     twice = [delivery for delivery, times in Counter(receiver.deliveries).items() if times > 1]
     if twice or len(set(receiver.deliveries)) != total:
-        found.wrong.append(f"{len(set(receiver.deliveries))} answers to {total} messages, {len(twice)} of them twice")
-    found.wrong += receiver.problems
+        wrong.append(f"{len(set(receiver.deliveries))} answers to {total} messages, {len(twice)} of them twice")
+    return wrong + receiver.problems
 
 
 def main() -> int:

@@ -119,13 +119,17 @@ def hold(loaded: Loaded, addresses: Addresses) -> None:
         connection.start()
     with told_of(loaded.settings, base, connections):
         stopped.wait()
-    # All of them first: one after the other, they would take longer than whoever stops us waits.
+    end(connections)
+    keeper.close()
+    base.close()
+
+
+def end(connections: Sequence[Connection]) -> None:
+    """All are told first: one after the other, they would take longer than whoever stops us waits."""
     for connection in connections:
         connection.stop()
     for connection in connections:
         connection.close()
-    keeper.close()
-    base.close()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -31,8 +32,9 @@ AWAY_AFTER = 60.0
 class SlackSocket:
     """One connection of one adapter."""
 
-    def __init__(self, core: Core, adapter: SlackAdapter) -> None:
+    def __init__(self, core: Core, adapter: SlackAdapter, clock: Callable[[], float] = time.monotonic) -> None:
         self.core = core
+        self.clock = clock
         self.adapter = adapter
         settings = adapter.settings
         token = settings.app_token.get_secret_value() if settings.app_token else ""
@@ -40,7 +42,7 @@ class SlackSocket:
         self.client = SocketModeClient(app_token=token, web_client=web, trace_enabled=False)
         self.client.socket_mode_request_listeners.append(self.on_request)
         self._ended = threading.Event()
-        self._good_at = time.monotonic()
+        self._good_at = clock()
         self._thread = threading.Thread(target=self._connect, name=f"slack {adapter.name}", daemon=True)
 
     def start(self) -> None:
@@ -57,8 +59,8 @@ class SlackSocket:
     def problem(self) -> str | None:
         """The library makes its connection anew every now and then; only one that stays away is worth telling."""
         if self.client.is_connected():
-            self._good_at = time.monotonic()
-        away = time.monotonic() - self._good_at
+            self._good_at = self.clock()
+        away = self.clock() - self._good_at
         return (
             f"slack {self.adapter.name}: no connection for {away:.0f} s; the log says why"
             if away > AWAY_AFTER

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from app.ingress.metrics import HELP
-from app.meters import METERS, documented
+from app.meters import DAY, METERS, documented
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
 COUNTS = """
@@ -104,3 +106,17 @@ print("went on", b"heyfleet" in meters.text()[1])
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "went on False" in found.stdout
     assert "not_measured" in found.stdout + found.stderr
+
+
+def test_what_nobody_has_written_to_for_a_day_is_deleted(tmp_path: Path) -> None:
+    """Of containers that are gone, each of which had a folder of its own."""
+    old, recent = tmp_path / "metrics" / "old-1", tmp_path / "metrics" / "recent-2"
+    for folder in (old, recent):
+        folder.mkdir(parents=True)
+        (folder / "counter_1.db").write_bytes(b"")
+    then = time.time() - DAY - 60
+    os.utime(old / "counter_1.db", (then, then))
+    process = counting(tmp_path, 1, "end")
+    assert value(process.communicate(timeout=30)[0], DONE) == 1
+    assert not old.exists()
+    assert recent.exists()

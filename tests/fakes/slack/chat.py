@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.fakes.slack.arguments import Arguments
-from tests.fakes.slack.blocks import checked, mrkdwn_texts
+from tests.fakes.slack.blocks import checked, invalid, mrkdwn_texts
 from tests.fakes.slack.refusals import Refused, TooMany
 from tests.fakes.slack.shapes import message_json
 from tests.fakes.slack.workspace import Channel, Message, Workspace
@@ -113,6 +113,8 @@ def content(team: Workspace, args: Arguments, most: int) -> tuple[str, list[dict
     """The text and the blocks; None: there are none given."""
     given = args.structure("blocks", "invalid_blocks_format")
     blocks = None if given is None else checked(given)
+    if blocks and not team.takes_blocks:
+        raise invalid("unsupported block", "/blocks/0")
     text = args.text("text")
     if args.has("markdown_text"):
         if text or blocks is not None:

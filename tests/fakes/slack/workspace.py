@@ -131,6 +131,8 @@ class Workspace(FakeProvider):
         self.auth_error = ""
         """What every token is refused with, such as "token_revoked"; empty: good ones are good."""
         self.lenient = False
+        self.takes_blocks = True
+        """False: it finds something wrong with all of them."""
         """No rate limit on chat.postMessage."""
         # "Generally one message per second per channel", "short bursts >1 allowed":
         # https://docs.slack.dev/apis/web-api/rate-limits
