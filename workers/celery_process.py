@@ -10,11 +10,14 @@ from collections.abc import Sequence
 import structlog
 from celery import Celery, signals
 from celery.exceptions import SecurityWarning
+from kombu.transport import TRANSPORT_ALIASES
 
 from app.errors import Transient
 from app.wake_transport import WAKE_TRANSPORT
 
 log = structlog.get_logger()
+
+SOCKET = "redis+socket:"
 
 
 def run_celery(app: Celery, *, name: str, queues: Sequence[str], threads: int) -> None:
@@ -47,14 +50,11 @@ def run_celery(app: Celery, *, name: str, queues: Sequence[str], threads: int) -
 
 
 def choose_transport(app: Celery) -> None:
-    """Only where messages are fetched: Flower knows what it may show by the name of the transport.
-
-    With TLS kombu's own, whose name is what switches TLS on.
-    """
-    if is_watched(app.conf.broker_url):
+    """Only where messages are fetched: Flower knows what it may show by the name of the transport."""
+    url = app.conf.broker_url
+    if url.startswith(SOCKET):
+        # What stands before the + is what kombu takes, whatever else is said.
+        TRANSPORT_ALIASES["wakes"] = WAKE_TRANSPORT
+        app.conf.broker_url = f"wakes+{url.removeprefix('redis+')}"
+    else:
         app.conf.broker_transport = WAKE_TRANSPORT
-
-
-def is_watched(redis_url: str) -> bool:
-    """Whether our own transport serves it, which tells when the broker was last heard."""
-    return not redis_url.startswith("rediss:")

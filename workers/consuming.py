@@ -37,16 +37,12 @@ class Consuming:
         self,
         threads: int,
         heard: Pulse = pulse,
-        *,
-        watched: bool = True,
         draining: threading.Event | None = None,
     ) -> None:
-        """`watched`: the transport tells of each answer of the broker. kombu's own, for TLS, does not. `draining` is
-        set once the process takes nothing new."""
+        """`draining` is set once the process takes nothing new."""
         self.draining = draining or threading.Event()
         self.threads = threads
         self.heard = heard
-        self.watched = watched
         self.ended = False
         """The watchdog has told the process to end."""
         self._busy = 0
@@ -69,7 +65,7 @@ class Consuming:
     def problem(self) -> str | None:
         """Why this process gets no messages, though it has threads for them; None where it does."""
         age = self.heard.age
-        if not self.watched or self.draining.is_set() or self._busy >= self.threads or age < SILENT_AFTER:
+        if self.draining.is_set() or self._busy >= self.threads or age < SILENT_AFTER:
             return None
         return f"it has heard nothing from Redis for {age:.0f} s, and gets no work: is Redis there? If so, restart it"
 

@@ -18,7 +18,7 @@ from app.errors import HeyfleetError, Permanent
 from app.hosting.lane import work
 from app.process import RunnerServices, runner_services
 from app.queue import SANDBOX_TASK, make_app, runtime_queue
-from workers.celery_process import is_watched, run_celery
+from workers.celery_process import run_celery
 from workers.consuming import Consuming
 from workers.showing import shown
 
@@ -31,7 +31,7 @@ def run(loaded: Loaded, database_url: str, redis_url: str) -> None:
     services = runner_services(loaded, database_url, redis_url)
     with only_one(settings, services.runner):
         app = make_app(redis_url)
-        consuming = Consuming(settings.runner.threads, watched=is_watched(redis_url), draining=services.host.draining)
+        consuming = Consuming(settings.runner.threads, draining=services.host.draining)
         register(app, services, consuming)
         drain_on_stop(services)
         beat(services)

@@ -17,7 +17,7 @@ from app.errors import HeyfleetError
 from app.process import WorkerServices, worker_services
 from app.queue import DELIVERIES, DESTINATION_TASK, RUNS_TASK, THREAD_TASK, TURNS, make_app
 from app.turns.advance import advance
-from workers.celery_process import is_watched, run_celery
+from workers.celery_process import run_celery
 from workers.consuming import Consuming
 from workers.showing import shown
 from workers.upkeep import register_upkeep
@@ -29,7 +29,7 @@ def run(loaded: Loaded, database_url: str, redis_url: str) -> None:
     """Work until told to stop."""
     services = worker_services(loaded, database_url, redis_url)
     app = make_app(redis_url)
-    consuming = Consuming(loaded.settings.worker.threads, watched=is_watched(redis_url), draining=services.draining)
+    consuming = Consuming(loaded.settings.worker.threads, draining=services.draining)
     register(app, services, consuming)
     register_upkeep(app, services)
     drain_on_stop(services)

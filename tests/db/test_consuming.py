@@ -27,8 +27,8 @@ class Heard:
         self.age = 0.0
 
 
-def consuming(age: float, threads: int = 2, *, watched: bool = True) -> Consuming:
-    return Consuming(threads, Heard(age), watched=watched)  # type: ignore[arg-type]
+def consuming(age: float, threads: int = 2) -> Consuming:
+    return Consuming(threads, Heard(age))  # type: ignore[arg-type]
 
 
 def test_silence_of_the_broker_is_a_problem() -> None:
@@ -47,10 +47,6 @@ def test_one_that_has_a_thread_left_should_hear() -> None:
     found = consuming(1000)
     with found.at_work():
         assert found.problem() is not None
-
-
-def test_where_nobody_tells_of_the_broker_nothing_is_said() -> None:
-    assert consuming(1000, watched=False).problem() is None
 
 
 def test_a_process_is_ended_once_and_only_where_redis_answers_others(redis_url: str) -> None:
