@@ -145,7 +145,12 @@ class Wakes:
     def _send(self, task: str, lane: str, queue: str) -> bool:
         if time.monotonic() < self._paused_until:
             return False
-        told = {"messaging.system": "celery", "messaging.operation.type": "send", "messaging.destination.name": queue}
+        told = {
+            "messaging.system": "celery",
+            "messaging.operation.type": "send",
+            "messaging.operation.name": "send",
+            "messaging.destination.name": queue,
+        }
         try:
             with tracing.span(f"send {task}", None, told, kind="producer"):
                 self._publish(task, lane, queue)

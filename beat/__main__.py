@@ -14,7 +14,7 @@ import structlog
 from celery import signals
 
 import app.lean  # noqa: F401 (before what loads `rich`)
-from app import meters, tracing
+from app import meters
 from app.audit import encoded, event, insert_events
 from app.config.load import load
 from app.config.settings import Settings
@@ -63,7 +63,6 @@ def run(*, with_lease: bool) -> None:
     refuse_missing_folders(settings)
     report_errors(settings, "beat")
     meters.begin(settings.state_dir)
-    tracing.begin(settings.tracing, "beat")
     schedule(live, wait_for(settings, also=lambda found: missing(found.database_url)), with_lease=with_lease)
 
 

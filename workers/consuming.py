@@ -13,6 +13,7 @@ import redis
 import structlog
 from redis.exceptions import RedisError
 
+from app.starting import EXIT_CODE
 from app.wake_transport import Pulse, pulse
 
 log = structlog.get_logger()
@@ -26,8 +27,6 @@ ANSWERS_FOR = 90.0
 """Seconds for which Redis must have answered others all the while: kombu waits up to 30 s between two tries."""
 LAST_RESORT = 15.0
 """Seconds beyond `drain` after which it is ended in any case."""
-EXIT_CODE = 70
-"""EX_SOFTWARE of sysexits.h."""
 
 
 class Consuming:

@@ -11,7 +11,7 @@ from sqlalchemy import Row
 
 from app import approvals as rows
 from app import bypasses as bypass_rows
-from app import questions
+from app import questions, tracing
 from app.bootstrap import desk_of
 from app.cli.context import AsJson, Limit, connected, operator, plain, show
 from app.config.units import positive, seconds
@@ -73,6 +73,7 @@ def approve(
     if duration is not None and not bypass:
         raise Refused("--for says how long a bypass holds: say --bypass as well")
     with connected(context) as core:
+        tracing.begin(core.settings.tracing, "cli")
         held = duration_of(duration) if duration else None
         found = desk.answer(desk_of(core), operator(), approval, "approve", bypass=bypass, bypass_seconds=held)
         report(desk_of(core), found)
@@ -82,6 +83,7 @@ def approve(
 def deny(context: typer.Context, approval: Id) -> None:
     """Don't let the call be run."""
     with connected(context) as core:
+        tracing.begin(core.settings.tracing, "cli")
         report(desk_of(core), desk.answer(desk_of(core), operator(), approval, "deny"))
 
 

@@ -53,7 +53,7 @@ def chat(
     if follow and (message is not None or not thread):
         raise Refused("--follow shows what is said in a thread: name it with --thread, and leave the message out")
     with connected(context) as core:
-        tracing.begin(core.settings.tracing, "chat")
+        tracing.begin(core.settings.tracing, "cli")
         talk = Talk(core, local_adapter(core, adapter), thread or f"chat-{secrets.token_hex(4)}")
         if message is not None:
             talk.answer(talk.say(message))

@@ -9,7 +9,6 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import redis
@@ -19,11 +18,11 @@ from app import processes
 from app.cli.findings import Finding
 from app.config.settings import Settings
 from app.db import Database
-from app.errors import HeyfleetError
+from app.errors import HeyfleetError, Permanent
 from app.leader import leader
 from app.revisions import pending
 from app.services.addresses import Addresses
-from app.tracing import url_of
+from app.tracing import check, url_of
 
 OLDEST_POSTGRES = 14
 OLDEST_REDIS = 6
@@ -132,8 +131,10 @@ def collector(settings: Settings) -> Iterator[Finding]:
     tracing = settings.tracing
     if tracing.endpoint is None:
         return
-    if find_spec("opentelemetry.sdk") is None:
-        yield Finding("tracing", "error", "its libraries are not installed: install heyfleet[otel]")
+    try:
+        check(tracing)
+    except Permanent as error:
+        yield Finding("tracing", "error", error.message)
         return
     import httpx2 as httpx  # noqa: PLC0415 (the other verbs do without it)
 
@@ -142,7 +143,7 @@ def collector(settings: Settings) -> Iterator[Finding]:
         answer = httpx.post(
             url_of(tracing.endpoint), headers={**headers, "Content-Type": "application/x-protobuf"}, timeout=3
         )
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         said = f"{tracing.endpoint} is out of reach ({type(error).__name__}), so that traces are lost"
         yield Finding("tracing", "warning", f"{said}: start the collector, or correct tracing.endpoint")
         return

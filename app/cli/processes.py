@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib.metadata import version as package_version
 from pathlib import Path
 
 import typer
 
-from app import meters
+from app import meters, tracing
 from app.bootstrap import warn_of
 from app.cli.banner import banner
 from app.cli.services import migrate_apart
@@ -19,6 +20,7 @@ from app.log import configure
 from app.report import report_errors
 from app.revisions import missing
 from app.services.addresses import wait_for
+from app.starting import stop
 
 PROCFILE = Path(__file__).resolve().parents[2] / "Procfile"
 
@@ -42,7 +44,9 @@ def web(context: typer.Context) -> None:
     loaded = context.obj.loaded()
     settings = loaded.settings
     configure(settings.log.level, settings.log.format, "web")
+    signal.signal(signal.SIGTERM, stop)
     report_errors(settings, "web")
+    tracing.check(settings.tracing)
     meters.begin(settings.state_dir)
     warn_of(settings, {}, "web")
     addresses = wait_for(settings, also=lambda found: missing(found.database_url))

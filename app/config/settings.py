@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -202,11 +203,28 @@ class Tracing(Section):
     @field_validator("endpoint")
     @classmethod
     def is_an_address(cls, endpoint: str | None) -> str | None:
-        if endpoint is not None and not re.fullmatch(r"https?://[^\s@]+", endpoint):
-            raise ValueError(
-                "must be the http(s) address of a collector, like http://collector:4318; keys go to headers"
-            )
+        if endpoint is not None and not is_plain_address(endpoint):
+            said = "must be the http(s) address of a collector, like http://collector:4318"
+            raise ValueError(f"{said}; keys go to tracing.headers")
         return endpoint
+
+    @field_validator("headers")
+    @classmethod
+    def can_be_sent(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name, value in headers.items():
+            if not re.fullmatch(r"[\w-]+", name, re.ASCII) or not re.fullmatch(r"[ -~]+", value.get_secret_value()):
+                raise ValueError(f"{name!r}: a header's name is letters, digits, - and _, and its value plain ASCII")
+        return headers
+
+
+def is_plain_address(url: str) -> bool:
+    """Of a server, without a password or a query."""
+    try:
+        parts = urlsplit(url)
+        has_host = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return has_host and re.fullmatch(r"https?://[^\s@?#]+", url) is not None
 
 
 def default_adapters() -> list[Adapter]:

@@ -141,9 +141,7 @@ def run_side_by_side(host: Host, claim: Claim, opened: Open, lease: Lease) -> li
     def run(call: Begun) -> tuple[Ended, bool]:
         with ids(trace=call.trace, turn=call.turn), tracing.tool(call.tool, call.id, call.trace) as span:
             ended, changed = run_call(host, call, opened, lease)
-            span.note({"heyfleet.runtime": claim.runtime, "heyfleet.call.state": ended.state.value})
-            if ended.state is CallState.FAILED:
-                span.failed(ended.state.value)
+            tracing.call_ended(span, ended.state.value, {"heyfleet.runtime": claim.runtime})
             return ended, changed
 
     if len(claim.calls) == 1:

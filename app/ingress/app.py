@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import redis
@@ -95,16 +96,21 @@ def measure(app: Flask) -> None:
     @app.after_request
     def end(response: Response) -> Response:
         if response.status_code >= 400:
-            swallow()
-        meters.observe("request_seconds", time.monotonic() - g.started, route=route(), status=str(response.status_code))
+            response.call_on_close(partial(swallow, request.stream, request.environ.get("gunicorn.socket")))
+        if "started" not in g:
+            return response  # what another package does before each request has failed
+        status = str(response.status_code)
+        meters.observe("request_seconds", time.monotonic() - g.started, route=route(), status=status)
         g.entrance.span.note({"http.response.status_code": response.status_code})
         if response.status_code >= 500:
-            g.entrance.span.failed(str(response.status_code))
+            g.entrance.span.failed(status)
         return response
 
     @app.teardown_request
     def leave(_: BaseException | None) -> None:
-        g.entered.close()
+        entered = g.pop("entered", None)
+        if entered is not None:
+            entered.close()
 
 
 def route() -> str:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
 
+import structlog
 from flask import current_app, request
-from werkzeug.exceptions import ClientDisconnected
+from gunicorn.http.errors import ParseException
 
 from app.bootstrap import Core
 from app.errors import Refused
 
+SILENT_SECONDS = 10.0
 SWALLOWED = 8 << 20
 """Bytes that nobody asked for which are read all the same."""
+SWALLOW_SECONDS = 2.0
+
+log = structlog.get_logger()
 
 
 def core() -> Core:
@@ -24,21 +33,42 @@ def body_bytes(most: int) -> bytes:
     """The body; the length that a caller names proves nothing. Raises Refused (413)."""
     if request.content_length is not None and request.content_length > most:
         raise Refused(f"the body is longer than {most} bytes", status=413)
-    raw = request.stream.read(most + 1)
+    try:
+        with patience(request.environ.get("gunicorn.socket"), SILENT_SECONDS):
+            raw = request.stream.read(most + 1)
+    except TimeoutError as error:
+        raise Refused(f"nothing of the body came for {SILENT_SECONDS:.0f} s", status=408) from error
+    except ParseException as error:
+        raise Refused(f"the body is not what its headers say: {error}") from error
     if len(raw) > most:
         raise Refused(f"the body is longer than {most} bytes", status=413)
     return raw
 
 
-def swallow() -> None:
-    """Read on what was not read, and forget it: who still writes when the connection is closed meets a reset instead of
-    the refusal."""
-    left = SWALLOWED
+def swallow(stream: IO[bytes], connection: socket.socket | None) -> None:
+    """Read on what was not read of a refused body, and forget it, once the refusal was sent: who still writes when the
+    connection is closed meets a reset instead. For a moment only, whatever comes or does not."""
+    ends_at, left = time.monotonic() + SWALLOW_SECONDS, SWALLOWED
     try:
-        while left > 0 and (chunk := request.stream.read(min(left, 1 << 16))):
-            left -= len(chunk)
-    except (ClientDisconnected, OSError):
-        return  # nobody is left to answer
+        with patience(connection, SWALLOW_SECONDS):
+            while left > 0 and time.monotonic() < ends_at and (chunk := stream.read(min(left, 1 << 14))):
+                left -= len(chunk)
+    except Exception as error:  # noqa: BLE001 (whatever is wrong with what is left: the answer was sent)
+        log.debug("body_not_read", error=type(error).__name__)
+
+
+@contextmanager
+def patience(connection: socket.socket | None, seconds: float) -> Iterator[None]:
+    """So long may the other side be silent; gunicorn itself waits without end. Raises TimeoutError inside."""
+    if connection is None:
+        yield
+        return
+    before = connection.gettimeout()
+    connection.settimeout(seconds)
+    try:
+        yield
+    finally:
+        connection.settimeout(before)
 
 
 def parsed_json(raw: bytes) -> dict[str, Any]:

@@ -20,13 +20,14 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from app.config.settings import Tracing
-from app.errors import HeyfleetError, Permanent
+from app.errors import Cancelled, HeyfleetError, Permanent
 from app.log import redacted
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ Attributes = Mapping[str, str | int | float | bool | None]
 Kind = Literal["internal", "server", "client", "producer", "consumer"]
 
 PATH = "/v1/traces"
+LIBRARIES = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 
 
 class Span:
@@ -71,20 +73,29 @@ entered: ContextVar[Entrance | None] = ContextVar("entered", default=None)
 _tracer: Tracer | None = None
 
 
+def check(settings: Tracing) -> None:
+    """Raises Permanent where traces are wanted, and what they need is not installed."""
+    if settings.endpoint is None:
+        return
+    try:
+        missing = [name for name in LIBRARIES if find_spec(name) is None]
+    except ModuleNotFoundError:
+        missing = list(LIBRARIES)
+    if missing:
+        raise Permanent("tracing.endpoint is set, and its libraries are not installed: install heyfleet[otel]")
+
+
 def begin(settings: Tracing, process: str) -> None:
     """Record the spans of this process from now on, where a collector is configured; call it after any fork.
 
     Raises Permanent where the libraries are not installed.
     """
     global _tracer  # noqa: PLW0603 (one for the process)
+    check(settings)
     if settings.endpoint is None:
         return
-    try:
-        from app.tracing.otel import tracer  # noqa: PLC0415 (100 ms and 15 MB that nobody pays who has no collector)
-    except ImportError as error:
-        raise Permanent(
-            "tracing.endpoint is set, and the libraries for it are not installed: install heyfleet[otel]"
-        ) from error
+    from app.tracing.otel import tracer  # noqa: PLC0415 (100 ms and 15 MB that nobody pays who has no collector)
+
     headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
     resource = {
         "service.name": f"heyfleet-{process}",
@@ -138,7 +149,7 @@ def span(
 
 
 def tool(name: str, call: UUID, trace: str) -> AbstractContextManager[Span]:
-    """A tool call of a turn. https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/#execute-tool-span"""
+    """A tool call of a turn. https://github.com/open-telemetry/semantic-conventions-genai"""
     told = {
         "gen_ai.operation.name": "execute_tool",
         "gen_ai.tool.name": name,
@@ -148,19 +159,26 @@ def tool(name: str, call: UUID, trace: str) -> AbstractContextManager[Span]:
     return span(f"execute_tool {name}", trace, told, turn=True)
 
 
-def delivery(adapter: str, kind: str, delivery: UUID, trace: str | None) -> AbstractContextManager[Span]:
+def call_ended(found: Span, state: str, attributes: Attributes | None = None) -> None:
+    """How a tool call came out."""
+    found.note({"heyfleet.call.state": state, **(attributes or {})})
+    if state == "failed":
+        found.failed(state)
+
+
+def delivery(adapter: str, kind: str, name: UUID, trace: str | None) -> AbstractContextManager[Span]:
     """One try to deliver something; what it says of approvals is of one kind, whichever they are."""
     told = {
         "heyfleet.adapter": adapter,
-        "heyfleet.delivery.id": str(delivery),
+        "heyfleet.delivery.id": str(name),
         "heyfleet.delivery.kind": kind.partition(":")[0],
     }
     return span(f"deliver {adapter}", trace, told, kind="client")
 
 
-def decided(tool: str, state: str, trace: str, seconds: float) -> None:
+def decided(name: str, state: str, trace: str, seconds: float) -> None:
     """An approval that was asked for so many seconds ago, and how it was answered."""
-    told = {"gen_ai.tool.name": tool, "heyfleet.approval.state": state}
+    told = {"gen_ai.tool.name": name, "heyfleet.approval.state": state}
     past("wait for approval", trace, seconds, told)
 
 
@@ -168,6 +186,10 @@ def decided(tool: str, state: str, trace: str, seconds: float) -> None:
 def noting_failure(found: Span) -> Iterator[None]:
     try:
         yield
+    except Cancelled:
+        # Somebody wanted it so, or the process ends: nothing is wrong.
+        found.note({"heyfleet.cancelled": True})
+        raise
     except HeyfleetError as error:
         found.failed(type(error).__name__, redacted(error.message))
         raise
@@ -198,18 +220,22 @@ def entrance(
         if _tracer is not None and here.trace is not None:
             here.span.note(attributes or {})
             message = message_span(here.trace)
-            place = {"own": message} if here.fresh and here.around is None else {"above": message}
+            first = here.fresh and (here.around is None or here.around.trace != here.trace)
+            place = {"own": message} if first else {"above": message}
             _tracer.past(name, here.trace, began, here.span, kind, caller=caller, **place)
 
 
 def accepted(trace: str, thread: UUID, turn: UUID, *, fresh: bool) -> None:
-    """What this is in has brought in a message; one that is not `fresh` had come before."""
-    here = entered.get()
-    while here is not None and not here.bound:
-        here.trace, here.fresh = trace, fresh
-        if here.around is None:
-            here.bound = bind_contextvars(trace=trace, thread=str(thread), turn=str(turn))
+    """What this is in has brought in a message; one that is not `fresh` had come before. Of several messages that one
+    request brings, the first is the request's, and each is that of the entrance which it has for itself."""
+    chain, here = list[Entrance](), entered.get()
+    while here is not None:
+        chain.append(here)
         here = here.around
+    for each in reversed(chain):
+        if each.trace is None:
+            each.trace, each.fresh = trace, fresh
+            each.bound = bind_contextvars(trace=trace, thread=str(thread), turn=str(turn))
 
 
 def past(name: str, trace: str, seconds: float, attributes: Attributes, *, turn: bool = False, error: str = "") -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import math
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ from contextvars import ContextVar
 from opentelemetry import trace as api
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk._shared_internal import BatchProcessor
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -23,7 +26,9 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from app.tracing import Attributes, Kind, Span, url_of
 
 SEND_SECONDS = 5.0
-"""For one batch; an exit waits no longer than that for a collector that does not answer."""
+"""For one batch."""
+EXIT_SECONDS = 3.0
+"""That a process which ends waits for what was not sent yet; the library itself would wait for each batch."""
 EVERY_SECONDS = 1.0
 """What a killed process did not send is lost: of each second's spans at most."""
 SAY_SECONDS = 600.0
@@ -105,9 +110,17 @@ class Tracer:
     def __init__(self, provider: TracerProvider) -> None:
         self._provider = provider
         self._tracer = provider.get_tracer("heyfleet")
+        self._closed = False
+        atexit.register(self.close)
 
     def close(self) -> None:
-        self._provider.shutdown()
+        """Send what was not sent yet, for a moment."""
+        if self._closed:
+            return
+        self._closed = True
+        sending = threading.Thread(target=self._provider.shutdown, name="last traces", daemon=True)
+        sending.start()
+        sending.join(EXIT_SECONDS)
 
     def later(self) -> Later:
         return Later()
@@ -169,8 +182,10 @@ def tracer(endpoint: str, headers: Mapping[str, str], sample: float, resource: M
         sampler=TraceIdRatioBased(sample),
         resource=Resource.create(dict(resource)).merge(OTELResourceDetector().detect()),
         id_generator=Ids(),
+        shutdown_on_exit=False,
     )
-    logging.getLogger(OTLPSpanExporter.__module__).addFilter(Seldom())
+    for talkative in (OTLPSpanExporter.__module__, BatchProcessor.__module__):
+        logging.getLogger(talkative).addFilter(Seldom())
     exporter = OTLPSpanExporter(endpoint=url_of(endpoint), headers=dict(headers), timeout=SEND_SECONDS)
     provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=EVERY_SECONDS * 1000))
     return Tracer(provider)

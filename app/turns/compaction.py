@@ -44,7 +44,8 @@ def compact(s: TurnServices, facts: Facts, turn: TurnFacts, persona: Persona, le
     told = as_text([entry.body for entry in facts.entries])
     # Half of the window, at four characters a token: the request itself must fit whatever the estimate was.
     fitting = shortened(told, persona.model.context_window * 2)
-    answer = asked(s, facts, turn, persona.model, Prompt(INSTRUCTIONS, (), [UserText(fitting)], ()), lease)
+    prompt = Prompt(INSTRUCTIONS, (), [UserText(fitting)], ())
+    answer = asked(s, facts, turn, persona.model, prompt, lease, compacting=True)
     seq = facts.entries[-1].seq + 1
     text = f"{answer.text}\n\nThe latest part, word for word:\n{told[-RECENT_CHARACTERS:]}"
     noted = event(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -146,7 +146,7 @@ def take(db: Database, keeper: Keeper, thread: UUID) -> Held | None:
         row = db.one(TAKE_WITH_FACTS, thread=thread, owner=keeper.owner, ttl=keeper.ttl)
         if row is None:
             return None
-        facts = facts_of(thread, row, row.started)
+        facts = replace(facts_of(thread, row, row.started), read_at=asked_at)
         if row.version == row.seen + 1:
             turns = [facts.current.id] if facts.current else []
             return Held(facts, keeper.hold("thread", thread, row.lease_token, asked_at, turns))

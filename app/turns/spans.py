@@ -1,6 +1,6 @@
 """What a trace shows of a turn, in the words of OpenTelemetry's conventions for generative AI.
 
-https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/
+https://github.com/open-telemetry/semantic-conventions-genai
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ PROVIDERS = {"google": "gcp.gemini", "bedrock": "aws.bedrock", "xai": "x_ai"}
 def working(facts: Facts) -> Iterator[None]:
     """A worker holds the lane, and works on the turn until that has to wait or ends."""
     turn = facts.current
-    if turn is None or turn.command is not None:
+    if turn is None:
         yield
         return
     told: tracing.Attributes = {
         "messaging.system": "celery",
         "messaging.operation.type": "process",
+        "messaging.operation.name": "process",
         "messaging.destination.name": TURNS,
         "heyfleet.turn.id": str(turn.id),
         "heyfleet.turn.first": turn.begins,
@@ -48,8 +49,10 @@ def asked(
     prompt: Prompt,
     lease: Lease,
     on_text: Callable[[str], None] | None = None,
+    *,
+    compacting: bool = False,
 ) -> Answer:
-    """Ask the model; see `app.ports.Model.ask`."""
+    """Ask the model; see `app.ports.Model.ask`. `compacting`: for a summary, and not for the turn's next step."""
     alias = s.settings.models.get(model.name)
     provider, _, name = (alias.model if alias else model.name).partition("/")
     told: tracing.Attributes = {
@@ -59,8 +62,9 @@ def asked(
         "gen_ai.request.stream": on_text is not None,
         "gen_ai.conversation.id": str(facts.thread),
         "gen_ai.agent.name": facts.agent,
-        "heyfleet.step": turn.step_count + 1,
-        "heyfleet.attempt": turn.failed_attempts + 1,
+        "heyfleet.step": None if compacting else turn.step_count + 1,
+        "heyfleet.attempt": None if compacting else turn.failed_attempts + 1,
+        "heyfleet.compacting": compacting or None,
     }
     with s.pace.away(), tracing.span(f"chat {name}", turn.trace, told, kind="client", turn=True) as span:
         answer = model.ask(prompt, cancel=lease, on_text=on_text)
@@ -77,11 +81,11 @@ def asked(
 
 
 def ended(facts: Facts, turn: TurnFacts, outcome: Outcome) -> None:
-    """The whole of a turn, from its first step on."""
-    if turn.command is not None:
-        return
-    told = {
-        "gen_ai.operation.name": "invoke_agent",
+    """The whole of a turn, from its first step on; or of a command, which asks no model but may run something."""
+    verb = turn.command.partition(" ")[0] if turn.command is not None else None
+    name = f"invoke_agent {facts.agent}" if verb is None else f"obey {verb}"
+    told: tracing.Attributes = {
+        "gen_ai.operation.name": "invoke_agent" if verb is None else None,
         "gen_ai.agent.name": facts.agent,
         "gen_ai.conversation.id": str(facts.thread),
         "heyfleet.adapter": facts.adapter,
@@ -91,7 +95,7 @@ def ended(facts: Facts, turn: TurnFacts, outcome: Outcome) -> None:
     }
     failed = "" if outcome.state in (TurnState.DONE, TurnState.CANCELLED) else outcome.state.value
     tracing.past(
-        f"invoke_agent {facts.agent}",
+        name,
         turn.trace,
         facts.since(turn.started_at or facts.now),
         told,

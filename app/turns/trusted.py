@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, cast
 from uuid import UUID
@@ -49,7 +50,7 @@ def run_calls(
         try:
             with tracing.tool(call.tool, call.id, turn.trace) as span:
                 state, result = run_call(call, tools.get(call.tool), context)
-                span.note({"heyfleet.call.state": state.value})
+                tracing.call_ended(span, state.value)
         except Cancelled as error:
             if bench.lease.stopped and not bench.lease.cancelled:
                 return None
@@ -60,7 +61,9 @@ def run_calls(
         found = [run(calls[0])]
     else:
         with ThreadPoolExecutor(max_workers=min(SIDE_BY_SIDE, len(calls))) as pool:
-            found = list(pool.map(run, calls))
+            # Each in a copy of what this thread knows: the ids for its log lines, and the span that it is in.
+            contexts = [copy_context() for _ in calls]
+            found = list(pool.map(lambda context, call: context.run(run, call), contexts, calls))
     return [result for result in found if result is not None]
 
 

@@ -69,9 +69,14 @@ class Process:
         self.popen.wait()
 
     def stop(self, seconds: float = 30) -> int:
-        """SIGTERM, and wait for its end. Its exit code."""
+        """SIGTERM, and wait for its end. Its exit code. One that goes on says where all of its threads are."""
         self.popen.send_signal(signal.SIGTERM)
-        return self.popen.wait(seconds)
+        try:
+            return self.popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.popen.send_signal(signal.SIGABRT)
+            self.popen.wait(10)
+            raise AssertionError(f"{self.kind} did not end:\n{self.log.read_text()}") from None
 
     @property
     def alive(self) -> bool:
@@ -121,6 +126,7 @@ class Fleet:
         return {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
+            "PYTHONFAULTHANDLER": "1",
             "PYTHONPATH": str(REPOSITORY),
             "HEYFLEET_CONFIG": str(self.folder / "heyfleet.yaml"),
             "DATABASE_URL": self.database_url,

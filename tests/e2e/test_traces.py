@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import MakeFleet
+from tests.e2e.due_times import local_job, more_runs
 from tests.e2e.fleet import Fleet, wait_until
+from tests.e2e.test_cli import run
 from tests.fakes import openai
 from tests.fakes.collector import KEY, FakeCollector, Seen, collecting
 from tests.fakes.openai import FakeOpenAI
@@ -152,6 +155,55 @@ def test_failures_and_waiting_for_people(
     whole(fleet, collector, trace_of(fleet, last), "POST /webhook/<name>", "chat gpt-test", "invoke_agent default")
 
 
+TOOLS = """
+from app.authoring import tool
+
+
+@tool
+def fails() -> str:
+    \"\"\"Fail.\"\"\"
+    raise ValueError("plum")
+"""
+
+
+def test_commands_trusted_tools_and_the_command_line(
+    make_fleet: MakeFleet, collector: FakeCollector, model_server: FakeOpenAI, tmp_path: Path
+) -> None:
+    """Whatever brought a message, its spans hang together."""
+    (tmp_path / "agent" / "tools").mkdir(parents=True)
+    (tmp_path / "agent" / "tools" / "mine.py").write_text(TOOLS)
+    agents = {"default": {"model": "fake", "path": str(tmp_path / "agent")}}
+    more = {"policy": {"approve": ["date"]}, "agents": agents}
+    fleet = make_fleet(web=1, worker=1, runner=1, config=config(collector, model_server) | more)
+    command = fleet.post("bash echo hello")
+    assert fleet.finished(command)["status"] == "done"
+    spans = whole(fleet, collector, trace_of(fleet, command), "obey bash", "execute_tool bash", "open sandbox virtual")
+    (obeyed,), (tool,) = named(spans, "obey bash"), named(spans, "execute_tool bash")
+    assert (tool.parent, obeyed.attributes["heyfleet.turn.state"]) == (obeyed.id, "done")
+
+    failing = fleet.post('[[tools=1 parallel=2 tool=fails args="{}" reply="fine"]] go')
+    fleet.finished(failing)
+    names = ["execute_tool fails"] * 2 + ["invoke_agent default"]
+    spans = whole(fleet, collector, trace_of(fleet, failing), *names)
+    (work,) = named(spans, "process heyfleet.thread")
+    for span in named(spans, "execute_tool fails"):
+        assert (span.parent, span.error, span.service) == (work.id, "failed", "heyfleet-worker")
+
+    risky = fleet.post('[[tools=1 command="date"]] go')
+    (question,) = fleet.asked(risky)
+    run(fleet, "approvals", "deny", question["id"])
+    fleet.finished(risky)
+    spans = whole(fleet, collector, trace_of(fleet, risky), "wait for approval", "invoke_agent default")
+    assert named(spans, "wait for approval")[0].service == "heyfleet-cli"
+
+    run(fleet, "chat", "[[reply=fine]] hello")
+    ((trace,),) = fleet.sql("SELECT trace FROM turn WHERE adapter = 'local'")
+    spans = whole(fleet, collector, trace, "receive local", "send heyfleet.thread", "chat gpt-test")
+    first = next(span for span in spans if not span.parent)
+    assert (first.name, first.service) == ("receive local", "heyfleet-cli")
+    assert not any(b"plum" in raw for raw in collector.raw)
+
+
 def test_a_killed_worker_takes_no_trace_with_it(
     make_fleet: MakeFleet, collector: FakeCollector, model_server: FakeOpenAI
 ) -> None:
@@ -191,3 +243,12 @@ def test_without_its_collector_a_fleet_works_and_stops_as_ever(make_fleet: MakeF
         assert process.stop(20) == 0, fleet.logs()
     # Told, and not for each batch.
     assert [log.read_text().count("opentelemetry") for log in logs] == [1, 1], fleet.logs()
+
+
+def test_the_run_of_a_job(make_fleet: MakeFleet, collector: FakeCollector, model_server: FakeOpenAI) -> None:
+    fleet = make_fleet(worker=1, beat=1, config=config(collector, model_server, jobs=[local_job("ops")]))
+    more_runs(fleet, "ops", more=1)
+    ((trace,),) = fleet.sql("SELECT trace FROM turn WHERE state = 'done' ORDER BY seq LIMIT 1")
+    spans = whole(fleet, collector, trace, "start job ops", "send heyfleet.thread", "invoke_agent default")
+    first = next(span for span in spans if not span.parent)
+    assert (first.name, first.service) == ("start job ops", "heyfleet-worker")

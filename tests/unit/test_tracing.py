@@ -13,7 +13,7 @@ from structlog.contextvars import get_contextvars
 
 from app import tracing
 from app.config.settings import Tracing
-from app.errors import Transient
+from app.errors import Cancelled, Transient
 from tests.fakes.collector import KEY, FakeCollector, Seen, collecting
 
 THREAD, TURN = UUID(int=1), UUID(int=2)
@@ -116,6 +116,22 @@ def test_what_brings_a_message_in_is_its_trace_s_first_span_and_a_repetition_is_
     assert {span.trace for span in (first, within, send, again)} == {KEPT}
 
 
+def test_several_messages_of_one_request_have_a_trace_each(collector: FakeCollector) -> None:
+    """As another package's adapter may get them: the first is the request's."""
+    begin(collector)
+    with tracing.entrance("request"):
+        for trace in (KEPT, LEFT_OUT):
+            with tracing.entrance("receive"):
+                tracing.accepted(trace, THREAD, TURN, fresh=True)
+                assert get_contextvars()["trace"] == trace
+        assert get_contextvars()["trace"] == KEPT
+    assert get_contextvars() == {}
+    request, first, second = sent(collector)
+    assert (request.name, request.id, request.parent) == ("request", KEPT[:16], "")
+    assert (first.trace, first.parent) == (KEPT, request.id)
+    assert (second.trace, second.id, second.parent) == (LEFT_OUT, LEFT_OUT[:16], "")
+
+
 def test_log_lines_bear_the_message_s_ids_until_its_entrance_ends() -> None:
     with tracing.entrance("request"):
         with tracing.entrance("receive"):
@@ -138,6 +154,29 @@ def test_a_failure_tells_its_kind_and_of_our_own_the_text(collector: FakeCollect
     assert (first.attributes["error.type"], second.attributes["error.type"]) == ("Transient", "ValueError")
     assert second.error == "failed"
     assert not any(b"somebody said" in raw for raw in collector.raw)
+
+
+def test_what_somebody_stopped_is_no_failure(collector: FakeCollector) -> None:
+    begin(collector)
+    with pytest.raises(Cancelled), tracing.span("stops", KEPT):
+        raise Cancelled("by ada")
+    (span,) = sent(collector)
+    assert (span.error, span.attributes) == ("", {"heyfleet.cancelled": True})
+
+
+def test_an_exit_waits_for_a_silent_collector_for_a_moment_only() -> None:
+    program = """
+import socket
+from app import tracing
+from app.config.settings import Tracing
+listening = socket.create_server(("127.0.0.1", 0))
+tracing.begin(Tracing(endpoint=f"http://127.0.0.1:{listening.getsockname()[1]}"), "worker")
+for _ in range(1600):
+    with tracing.span("a", "c" * 32):
+        pass
+"""
+    # The library by itself: 25 s.
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=15)
 
 
 def test_the_environment_names_the_service_and_adds_to_its_resource(

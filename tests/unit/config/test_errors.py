@@ -151,6 +151,19 @@ from tests.unit.config.conftest import Problems, Read
             "1: adapters[0].secret[1]",
             "must be text, and YAML reads this as a number; put it in quotes",
         ),
+        *(
+            (
+                f"tracing: {{endpoint: '{endpoint}'}}",
+                "1: tracing.endpoint",
+                "must be the http(s) address of a collector, like http://collector:4318; keys go to tracing.headers",
+            )
+            for endpoint in ("grpc://c:4317", "http://a:sesame@c", "http://c:port", "http://[::1", "http://c?key=1")
+        ),
+        (
+            "tracing: {headers: {a: 'ключ'}}",
+            "1: tracing.headers",
+            "'a': a header's name is letters, digits, - and _, and its value plain ASCII",
+        ),
         ("sentry_dsn: ''", "1: sentry_dsn", "must not be empty; set it, or leave the key out"),
         ("http: {}\nlog: {}\nhttp: {}", "3: http", "stands here again, first in line 1; keep one"),
         ("http:\n  port: 1\n  port: 2", "3: http.port", "stands here again, first in line 2; keep one"),
