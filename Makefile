@@ -1,6 +1,6 @@
 # `make help` lists what there is. Kept to what GNU make 3.81 and BSD tools know, which is what macOS has.
 .NOTPARALLEL:
-.PHONY: help install dev start test lint lock bench chaos rolling clean venv
+.PHONY: help install dev start test lint lock bench chaos rolling outages clean venv
 
 # Which Python to make the environment with; the newest of those that the pinned packages are made for where unset.
 PYTHON ?=
@@ -33,6 +33,9 @@ chaos: install ## measure what gets lost while processes are killed (nothing sho
 
 rolling: install ## measure a rolling restart of everything under load (nothing should be noticed)
 	@$(BIN)/python -m bench.rolling $(ARGS)
+
+outages: install ## measure what Redis and Postgres being away comes to, under load
+	@$(BIN)/python -m bench.outages $(ARGS)
 
 lock: ## resolve the pinned dependencies anew (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }

@@ -8,4 +8,6 @@ from __future__ import annotations
 
 import sys
 
+import app.lean_redis  # noqa: F401 (as well)
+
 sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # as the import system wants it for what is not to be had

@@ -5,16 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from uuid import UUID
 
 import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
-from redis.connection import parse_url
 from redis.exceptions import RedisError
 
 from app import meters, tracing
+from app.broker import Reconnecting, broker_of
 
 log = structlog.get_logger()
 
@@ -38,29 +37,10 @@ def runtime_queue(runtime: str, runner: str | None = None) -> str:
     return f"runtime.{runtime}@{runner}" if runner else f"runtime.{runtime}"
 
 
-def broker_of(redis_url: str) -> tuple[str, dict[str, Any] | None]:
-    """An address as Celery takes it, and its options for TLS: as redis-py has them, with `rediss:` a certificate is
-    verified unless the address says otherwise. kombu, left to itself, takes any."""
-    parts = urlsplit(redis_url)
-    if parts.scheme == "unix":
-        database = arguments(redis_url).get("db", 0)
-        return f"redis+socket://{parts.netloc}{parts.path}?virtual_host={database}", None
-    if parts.scheme != "rediss":
-        return redis_url, None
-    options = {name: value for name, value in arguments(redis_url).items() if name.startswith("ssl_")}
-    others = urlencode([(name, value) for name, value in parse_qsl(parts.query) if not name.startswith("ssl_")])
-    return urlunsplit(parts._replace(query=others)), {"ssl_cert_reqs": "required", **options}
-
-
-def arguments(redis_url: str) -> dict[str, Any]:
-    found: dict[str, Any] = parse_url(redis_url)  # type: ignore[no-untyped-call]  # redis-py's own
-    return found
-
-
 def make_app(redis_url: str, *, socket_timeout: float = 30.0) -> Celery:
     """The Celery app of this process. It connects to nothing until it is used."""
     broker, tls = broker_of(redis_url)
-    app = Celery("heyfleet", broker=broker, set_as_current=False)
+    app = Celery("heyfleet", broker=broker, amqp=Reconnecting, set_as_current=False)
     app.conf.update(
         broker_use_ssl=tls,
         # The row holds the outcome; results in Redis would leak memory (celery#9806).

@@ -13,7 +13,6 @@ import redis
 import structlog
 from celery import signals
 
-import app.lean  # noqa: F401 (before what loads `rich`)
 from app import meters
 from app.audit import encoded, event, insert_events
 from app.config.load import load

@@ -140,6 +140,8 @@ def go_through(load: Load, both: Servers, seconds: float) -> tuple[list[str], li
         for thread in threads:
             thread.join()
     load.fleet.db.close()  # its connections went with Postgres
+    unsent = "SELECT count(*) FROM delivery WHERE state IN ('pending', 'sending')"
+    wait_until(lambda: load.fleet.sql(unsent) == [(0,)], 60, load.fleet.logs)
     wrong += worse + judge(load.fleet, load.receiver, load.accepted)
     return [*told, *more, f"{load.accepted} messages in all"], wrong
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import structlog
 
-import app.lean  # noqa: F401 (before what loads `rich`)
 from app import meters, tracing
 from app.bootstrap import Core, core, keeper_of, taking
 from app.config.adapters import Adapter as AdapterSettings

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 
-import app.lean  # noqa: F401 (before what loads `rich`)
 from app import meters, tracing
 from app.config.load import load
 from app.log import configure

@@ -15,8 +15,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from app.bootstrap import Core, core
 from app.config.load import Loaded, load
@@ -89,6 +87,9 @@ def show(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json: 
     elif not found:
         sys.stdout.write(nothing + "\n")
     else:
+        from rich.console import Console  # noqa: PLC0415 (what shows no table does without)
+        from rich.table import Table  # noqa: PLC0415
+
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
             table.add_column(column.replace("_", " "), overflow="fold")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from kombu.exceptions import OperationalError
 
+from app.broker import WAITS
 from app.queue import make_app
 from workers.celery_process import choose_transport
 
@@ -29,3 +31,14 @@ def test_the_address_decides_about_tls(url: str, tls: object) -> None:
         choose_transport(app)
     with app.connection_for_read() as connection:
         assert type(connection.transport).__module__ == "app.wake_transport"
+
+
+def test_who_lost_redis_is_soon_back() -> None:
+    """kombu's own waits are 2, 4, 6 … 30 seconds, and messages that came in meanwhile would wait for that."""
+    waited: list[float] = []
+    app = make_app("redis://127.0.0.1:1/0")
+    choose_transport(app)
+    with app.connection_for_read() as connection, pytest.raises(OperationalError):
+        connection.ensure_connection(lambda _, seconds: waited.append(seconds), 2)
+    assert waited == [0.5, 1.0]
+    assert WAITS["interval_max"] <= 2
