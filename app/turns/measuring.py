@@ -52,9 +52,6 @@ def answered(step: Mapping[str, object]) -> None:
     model = str(step["model"])
     meters.count("steps_total", model=model, outcome="answered")
     meters.observe("step_seconds", number(step["took_ms"]) / 1000, model=model)
-    for kind in ("input", "output"):
-        meters.count("tokens_total", number(step.get(f"{kind}_tokens")), model=model, kind=kind)
-    meters.count("cost_dollars_total", number(step.get("cost")), model=model)
 
 
 def number(value: object) -> float:

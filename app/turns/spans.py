@@ -1,4 +1,4 @@
-"""What a trace shows of a turn, in the words of OpenTelemetry's conventions for generative AI.
+"""What a trace shows of a turn and what a request costs, in the words of OpenTelemetry's conventions for generative AI.
 
 https://github.com/open-telemetry/semantic-conventions-genai
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from app import tracing
+from app import meters, tracing
 from app.leases import Lease
 from app.ports import Model, Prompt
 from app.queue import THREAD_TASK, TURNS
@@ -68,6 +68,7 @@ def asked(
     }
     with s.pace.away(), tracing.span(f"chat {name}", turn.trace, told, kind="client", turn=True) as span:
         answer = model.ask(prompt, cancel=lease, on_text=on_text)
+        paid(answer)
         span.note(
             {
                 "gen_ai.response.model": answer.model,
@@ -78,6 +79,14 @@ def asked(
             }
         )
         return answer
+
+
+def paid(answer: Answer) -> None:
+    """Whatever becomes of the answer, and what it was for: it has been paid for."""
+    usage = answer.usage
+    meters.count("tokens_total", usage.input_tokens or 0, model=answer.model, kind="input")
+    meters.count("tokens_total", usage.output_tokens or 0, model=answer.model, kind="output")
+    meters.count("cost_dollars_total", usage.cost or 0, model=answer.model)
 
 
 def ended(facts: Facts, turn: TurnFacts, outcome: Outcome) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.e2e.conftest import MakeFleet
 from tests.e2e.fleet import Fleet, wait_until
 from tests.e2e.test_jobs import figures_of
+from tests.fakes import openai
 
 
 def test_one_scrape_has_what_all_processes_of_the_host_did(make_fleet: MakeFleet) -> None:
@@ -49,3 +50,18 @@ def test_processes_and_their_state_are_told(make_fleet: MakeFleet) -> None:
     (worker,) = fleet.of("worker")
     assert worker.stop() == 0
     wait_until(lambda: works("worker") == 0, 10, fleet.logs)
+
+
+def test_what_a_summary_costs_is_counted_too(make_fleet: MakeFleet) -> None:
+    with openai.start(api_key="sk-test") as server:
+        alias = {"model": "openai/m", "base_url": server.base_url, "api_key": "sk-test", "context_window": 1000}
+        config = {"models": {"small": alias}, "agents": {"default": {"model": "small"}}}
+        fleet = make_fleet(web=1, worker=1, config=config)
+        first = fleet.post(f"[[reply=one]] {'word ' * 800}", sync=True)
+        assert fleet.post("[[reply=two]] and now?", thread=first["threadId"], sync=True)["status"] == "done"
+    for kind in ("input", "output"):
+        ((in_steps,),) = fleet.sql(f"SELECT sum({kind}_tokens) FROM step")
+        summaries = fleet.sql(f"SELECT data ->> '{kind}_tokens' FROM event WHERE kind = 'transcript_compacted'")
+        assert len(summaries) == 1
+        wanted = in_steps + int(summaries[0][0])
+        assert figures_of(fleet)[f'heyfleet_tokens_total{{kind="{kind}",model="m"}}'] == wanted
