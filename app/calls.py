@@ -50,6 +50,7 @@ class Begun:
 
     id: UUID
     turn: UUID
+    thread: UUID
     tool: str
     args: Mapping[str, Any]
     trace: str
@@ -209,6 +210,7 @@ def claim_of(row: Row[Any]) -> Claim:
         Begun(
             UUID(call["id"]),
             UUID(call["turn"]),
+            UUID(call["thread"]),
             call["tool"],
             call["args"],
             call["trace"],

@@ -51,7 +51,7 @@ HEAD = """
     SELECT lane.adapter, lane.address, lane.lease_token, destination.version + 1 AS seen,
         head.id, head.turn_id, head.kind, head.body, head.attempts, head.doubtful, head.sent, head.created_at,
         head.tried_at,
-        turn.trace,
+        turn.trace, turn.thread_id,
         (SELECT first.sent FROM delivery AS first WHERE first.turn_id = head.turn_id AND first.kind = CASE
             WHEN head.kind IN ('reply', 'cancelled') THEN 'draft'
             WHEN head.kind = 'progress_end' THEN 'progress'
@@ -132,7 +132,7 @@ def deliver(box: Outbox, destination: UUID) -> None:
         while row is not None:
             row = work(box, destination, row, lease)
     except LeaseLost as error:
-        log.warning("lane_lost", error=error.message)
+        log.warning("lane_lost", destination=str(destination), error=error.message)
     finally:
         box.keeper.drop(lease)
 
@@ -143,7 +143,8 @@ def work(box: Outbox, destination: UUID, row: Row[Any], lease: Lease) -> Row[Any
         rest(box, destination, row)
         return None
     adapter = box.adapter(row.adapter)
-    with ids(trace=row.trace, turn=row.turn_id), tracing.delivery(row.adapter, row.kind, row.id, row.trace) as span:
+    told = ids(trace=row.trace, thread=row.thread_id, turn=row.turn_id)
+    with told, tracing.delivery(row.adapter, row.kind, row.id, row.trace) as span:
         result = tried(box, adapter, row, lease)
         outcome = outcome_of(result, row.attempts, adapter.in_doubt, box.settings, doubtful=row.doubtful)
         span.note({"heyfleet.delivery.attempt": row.attempts, "heyfleet.delivery.outcome": outcome.came})
@@ -151,8 +152,8 @@ def work(box: Outbox, destination: UUID, row: Row[Any], lease: Lease) -> Row[Any
             span.drop()
         elif outcome.came not in ("sent", "part"):
             span.failed(outcome.came)
-    if isinstance(result, Retry) and result.pauses is not None and result.after is not None:
-        box.limits.pause(adapter.name, result.pauses, result.after)
+        if isinstance(result, Retry) and result.pauses is not None and result.after is not None:
+            box.limits.pause(adapter.name, result.pauses, result.after)
     params = {
         "destination": destination,
         "token": row.lease_token,

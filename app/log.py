@@ -27,11 +27,18 @@ SECRET_KEY = re.compile(
 )
 # user:password@ of any URL; what follows Bearer and Basic; password=…, "token": "…" and the like inside a text.
 URL_PASSWORD = re.compile(r"(?P<before>\b[a-z][a-z0-9+.-]*://[^\s:/?#@'\"]*:)[^\s/?#'\"]+(?=@)", re.IGNORECASE)
-CREDENTIALS = re.compile(r"(?P<before>\b(?:Bearer|Basic)\s+)[A-Za-z0-9._~+/=-]{4,}", re.IGNORECASE)
+CREDENTIALS = re.compile(r"(?P<before>\b(?:Bearer|Basic|Bot)\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
 ASSIGNED = re.compile(
-    r"(?P<before>(?:password|passwd|passphrase|secret|authorization|api[_-]?key|token)[\"']?\s*[=:]\s*)"
-    r"(?!(?:Bearer|Basic)\s)(?P<value>\"[^\"]*\"|'[^']*'|[^\s,;&)\]}\"']+)",
+    r"(?P<before>(?:password|passwd|passphrase|\bpwd|secret|authorization|(?:api|access|private|signing)[_-]?key|token)"
+    r"[\"']?\s*[=:]\s*)(?!(?:Bearer|Basic|Bot)\s)"
+    r"(?P<value>\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|[^\s,;&)\]}\"']+)",
     re.IGNORECASE,
+)
+COOKIES = re.compile(r"(?P<before>\b(?:set-)?cookie[\"']?\s*[=:]\s*[\"']?)[^\r\n\"'}\]]+", re.IGNORECASE)
+# What providers' tokens and keys look like: Slack, OpenAI and Anthropic, GitHub, AWS, Telegram's bots.
+SHAPES = re.compile(
+    r"\bxox[abeprs]-[A-Za-z0-9-]{8,}|\bxapp-[A-Za-z0-9-]{8,}|\bsk-[A-Za-z0-9_-]{16,}|\bgh[opsu]_[A-Za-z0-9]{20,}"
+    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|(?<!\d)\d{6,12}:AA[A-Za-z0-9_-]{30,}"
 )
 
 # They tell of each request, some with its URL and headers, or of each wake.
@@ -155,7 +162,9 @@ def redacted(text: str) -> str:
     """`text` with everything masked that is known to be secret or looks like it."""
     text = known.mask(text)
     text = URL_PASSWORD.sub(rf"\g<before>{MASK}", text)
+    text = COOKIES.sub(rf"\g<before>{MASK}", text)
     text = CREDENTIALS.sub(rf"\g<before>{MASK}", text)
+    text = SHAPES.sub(MASK, text)
     return ASSIGNED.sub(rf"\g<before>{MASK}", text)
 
 

@@ -151,7 +151,10 @@ def allocate(folder: Path) -> None:
 def forget_old(folder: Path) -> None:
     """Files of containers, or of other spaces of process ids, that nobody has written to for a day."""
     for other in folder.iterdir():
-        newest = max((path.stat().st_mtime for path in other.glob("*")), default=0.0)
+        try:
+            newest = max((path.stat().st_mtime for path in other.glob("*")), default=0.0)
+        except FileNotFoundError:
+            continue  # another process is at it
         if other.is_dir() and time.time() - newest > DAY:
             shutil.rmtree(other, ignore_errors=True)
 

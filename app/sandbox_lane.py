@@ -67,7 +67,8 @@ BEGIN_CALLS = f"""
     SELECT lane.lease_token, sandbox.version + 1 AS seen, lane.runtime, lane.scope_key, lane.generation,
         CASE WHEN lane.generation <> :warm_generation THEN sandbox.snapshot END AS snapshot,
         (SELECT jsonb_agg(jsonb_build_object(
-                'id', begun.id, 'turn', turn_id, 'tool', tool, 'args', args, 'trace', turn.trace,
+                'id', begun.id, 'turn', turn_id, 'thread', turn.thread_id, 'tool', tool, 'args', args,
+                'trace', turn.trace,
                 'cancelled', turn.cancel_by IS NOT NULL,
                 'files', thread.has_files) ORDER BY begun.ordinal)
             FROM begun JOIN turn ON turn.id = begun.turn_id JOIN thread ON thread.id = turn.thread_id) AS calls,

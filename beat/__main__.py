@@ -108,11 +108,13 @@ def schedule(live: LiveSettings, addresses: Addresses, *, with_lease: bool) -> N
     presence = Presence(db, "beat", work.problem)
     probe.start()
     presence.start()
-    app.Beat(scheduler_cls=partial(FleetScheduler, leads=leads, work=work), max_interval=1, quiet=True).run()
-    presence.close()
-    probe.close()
-    wakes.close()
-    db.close()
+    try:
+        app.Beat(scheduler_cls=partial(FleetScheduler, leads=leads, work=work), max_interval=1, quiet=True).run()
+    finally:
+        presence.close()
+        probe.close()
+        wakes.close()
+        db.close()
 
 
 def tell(db: Database, owner: str, standing: Standing) -> None:

@@ -24,11 +24,15 @@ from typing import Any
 from app import processes
 from bench.load import percentile
 from bench.rig import AS_SHIPPED, scratch, servers
-from tests.e2e.fleet import SECRET, Fleet, Process, wait_until
+from tests.e2e.fleet import SECRET, Fleet, Process, wait_until, webhook
 from tests.fakes.receiver import Receiver, receiving
+from tests.fakes.telegram import FakeTelegram, serving_telegram
 
 LONGEST_ACK = 3.0
-FLEET = {"web": 2, "worker": 2, "runner": 2, "beat": 2}
+FLEET = {"web": 2, "worker": 2, "runner": 2, "beat": 2, "gateway": 2}
+CHAT = "team-chat"
+CHAT_EVERY = 0.5
+"""Seconds between two messages to the gateways."""
 TEXTS = ("hello", "run: sleep 0.5; echo done", "say: well")
 GIVE_UP_AFTER = 30.0
 """Seconds for which a message is posted again; whoever posts it has waited too long by then in any case."""
@@ -48,12 +52,15 @@ class Rolled:
     took: dict[str, float] = field(default_factory=dict)
     """The longest time from SIGTERM to the end, by kind."""
     wrong: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    """What was said to the gateways, and has to be said back in this order."""
 
     def text(self) -> str:
         stops = ", ".join(f"{times} {kind} (at most {self.took[kind]:.1f} s)" for kind, times in self.stops.items())
         p50, p99, slowest = (percentile(self.acks, share) * 1000 for share in (0.5, 0.99, 1.0))
         lines = [
             f"restarted: {stops}",
+            f"{len(self.said)} messages to the gateways",
             f"{len(self.acks)} messages, {self.elsewhere} of them posted to another web after a first try",
             f"acknowledged: p50 {p50:.0f} ms, p99 {p99:.0f} ms, slowest {slowest:.0f} ms ({LONGEST_ACK:.0f} s allowed)",
             *(f"WRONG {line}" for line in self.wrong),
@@ -61,10 +68,20 @@ class Rolled:
         return "\n".join([*lines, f"{len(self.wrong)} things are wrong" if self.wrong else "nothing is wrong"])
 
 
-def roll(fleet: Fleet, receiver: Receiver, rate: float, seconds: float) -> Rolled:
+def with_chat(fake: FakeTelegram) -> dict[str, Any]:
+    """Of a configuration: an adapter for the gateways, and a reply for each message."""
+    fake.lenient = True
+    adapter = {"kind": "telegram", "name": CHAT, "bot_token": fake.token, "api_url": fake.origin, "progress": False}
+    return {"adapters": [webhook(), adapter], "task": {"busy": "follow_up"}}
+
+
+def roll(fleet: Fleet, receiver: Receiver, fake: FakeTelegram, rate: float, seconds: float) -> Rolled:
     """Post at a steady rate while every process is restarted once, and for `seconds` at least."""
     found, over = Rolled(), threading.Event()
+    ann = fake.person("Ann")
+    chat = fake.private(ann)
     posting = [threading.Thread(target=post, args=(fleet, receiver, rate / 4, found, over)) for _ in range(4)]
+    posting.append(threading.Thread(target=talk, args=(fake, chat, ann, found, over)))
     for thread in posting:
         thread.start()
     ends_at = time.monotonic() + seconds
@@ -79,8 +96,19 @@ def roll(fleet: Fleet, receiver: Receiver, rate: float, seconds: float) -> Rolle
     slow = [seconds for seconds in found.acks if seconds > LONGEST_ACK]
     if slow:
         found.wrong.append(f"{len(slow)} acknowledgements took longer than {LONGEST_ACK:.0f} s: {max(slow):.1f} s")
-    found.wrong += judge(fleet, receiver, len(found.acks))
+    found.wrong += judge(fleet, receiver, len(found.acks), elsewhere=len(found.said))
+    heard = [message.text for message in fake.messages(chat) if message.sender.id == fake.bot.id]
+    if heard != found.said:
+        found.wrong.append(f"{len(found.said)} messages to the gateways, {len(heard)} answers, or in another order")
     return found
+
+
+def talk(fake: FakeTelegram, chat: Any, person: Any, found: Rolled, over: threading.Event) -> None:
+    for number in count(1):
+        fake.say(chat, person, f"say: {number}")
+        found.said.append(str(number))
+        if over.wait(CHAT_EVERY):
+            return
 
 
 def restart(fleet: Fleet, process: Process, found: Rolled) -> None:
@@ -147,12 +175,16 @@ def answer_of(port: int, body: dict[str, Any]) -> int:
         connection.close()
 
 
-def judge(fleet: Fleet, receiver: Receiver, total: int) -> list[str]:
-    """Wait for the end of all that was accepted, and look for what is not as it should be."""
+def judge(fleet: Fleet, receiver: Receiver, posted: int, elsewhere: int = 0) -> list[str]:
+    """Wait for the end of all that was accepted, and look for what is not as it should be. `posted` messages are
+    answered to the receiver, so many `elsewhere`."""
     wrong: list[str] = []
+    total = posted + elsewhere
     ended = "SELECT count(*) FROM turn WHERE finished_at IS NOT NULL"
     wait_until(lambda: fleet.sql(ended)[0][0] >= total, 120, lambda: f"not all turns end\n{fleet.unfinished()}")
-    receiver.wait_for(total, 120)
+    receiver.wait_for(posted, 120)
+    unsent = "SELECT count(*) FROM delivery WHERE state IN ('pending', 'sending')"
+    wait_until(lambda: fleet.sql(unsent) == [(0,)], 120, lambda: f"not all is sent\n{fleet.logs()}")
     for what, statement, wanted in (
         ("turns", "SELECT count(*) FROM turn", total),
         ("turns that are not done", "SELECT count(*) FROM turn WHERE state <> 'done'", 0),
@@ -163,8 +195,8 @@ def judge(fleet: Fleet, receiver: Receiver, total: int) -> list[str]:
         if number != wanted:
             wrong.append(f"{number} {what}, and not {wanted}")
     twice = [delivery for delivery, times in Counter(receiver.deliveries).items() if times > 1]
-    if twice or len(set(receiver.deliveries)) != total:
-        wrong.append(f"{len(set(receiver.deliveries))} answers to {total} messages, {len(twice)} of them twice")
+    if twice or len(set(receiver.deliveries)) != posted:
+        wrong.append(f"{len(set(receiver.deliveries))} answers to {posted} messages, {len(twice)} of them twice")
     return wrong + receiver.problems
 
 
@@ -177,10 +209,12 @@ def main() -> int:
         data = stack.enter_context(scratch())
         both = stack.enter_context(servers(data))
         receiver = stack.enter_context(receiving(SECRET))
-        fleet = Fleet(data / "fleet", both.database("rolling"), both.redis.url, config=dict(AS_SHIPPED))
+        fake = stack.enter_context(serving_telegram())
+        config = {**AS_SHIPPED, **with_chat(fake)}
+        fleet = Fleet(data / "fleet", both.database("rolling"), both.redis.url, config=config)
         stack.callback(fleet.close)
         fleet.up(**FLEET)
-        found = roll(fleet, receiver, options.rate, options.seconds)
+        found = roll(fleet, receiver, fake, options.rate, options.seconds)
     print(found.text())
     return 1 if found.wrong else 0
 

@@ -76,7 +76,7 @@ def run() -> None:
     settings = loaded.settings
     configure(settings.log.level, settings.log.format, "gateway")
     if not any(needs_gateway(adapter) for adapter in settings.adapters):
-        idle()
+        idle(settings)
     report_errors(settings, "gateway")
     meters.begin(settings.state_dir)
     tracing.begin(settings.tracing, "gateway")
@@ -91,8 +91,8 @@ def needs_gateway(adapter: object) -> bool:
             return False
 
 
-def idle() -> None:
-    """Nothing is to be held: stay, as whoever started this expects, with next to no memory."""
+def idle(settings: Settings) -> None:
+    """Nothing is to be held: stay, as whoever started this expects; with next to no memory, unless it is probed."""
     log.info(
         "gateway_idle", why="no adapter needs one: discord, slack with mode: socket and telegram with mode: polling do"
     )
@@ -100,6 +100,10 @@ def idle() -> None:
     # Waited for rather than handled: the first process of a container ignores what it has no handler for.
     # https://man7.org/linux/man-pages/man7/pid_namespaces.7.html
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+    if settings.health.port is not None:
+        Probe(settings.health, "gateway", lambda: None, meters.text).start()
+        signal.sigwait({signal.SIGTERM, signal.SIGINT})
+        sys.exit(0)
     os.execv(sys.executable, [sys.executable, "-S", "-E", "-c", IDLE])  # noqa: S606 (ourselves)
 
 

@@ -24,7 +24,7 @@ ENDED_AFTER = 150.0
 """Seconds after which a process that gets nothing is ended, if a new connection would help it. kombu drops one that
 says nothing after 60 s; this is for what it does not find out."""
 ANSWERS_FOR = 90.0
-"""Seconds for which Redis must have answered others all the while: kombu waits up to 30 s between two tries."""
+"""Seconds for which Redis must have answered others all the while: Celery needs a while for a new one."""
 LAST_RESORT = 15.0
 """Seconds beyond `drain` after which it is ended in any case."""
 

@@ -80,7 +80,7 @@ def register(app: Celery, services: RunnerServices, consuming: Consuming) -> Non
             with consuming.at_work():
                 work(services.host, runtime, UUID(lane))
         except HeyfleetError as error:
-            log.warning("wake_came_to_nothing", error=error.message, detail=error.detail)
+            log.warning("wake_came_to_nothing", lane=lane, error=error.message, detail=error.detail)
 
 
 def beat(services: RunnerServices) -> None:

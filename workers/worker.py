@@ -48,17 +48,17 @@ def run(loaded: Loaded, database_url: str, redis_url: str) -> None:
 def register(app: Celery, services: WorkerServices, consuming: Consuming) -> None:
     @app.task(name=THREAD_TASK)  # type: ignore[untyped-decorator]
     def thread(lane: str) -> None:
-        work(lambda: advance(services.turns, UUID(lane)))
+        work(lane, lambda: advance(services.turns, UUID(lane)))
 
     @app.task(name=RUNS_TASK)  # type: ignore[untyped-decorator]
-    def runs(_: str) -> None:
-        work(services.turns.admit)
+    def runs(lane: str) -> None:
+        work(lane, services.turns.admit)
 
     @app.task(name=DESTINATION_TASK)  # type: ignore[untyped-decorator]
     def destination(lane: str) -> None:
-        work(lambda: deliver(services.outbox, UUID(lane)))
+        work(lane, lambda: deliver(services.outbox, UUID(lane)))
 
-    def work(what: Callable[[], object]) -> None:
+    def work(lane: str, what: Callable[[], object]) -> None:
         if services.draining.is_set():
             return  # the wake is not lost: the lane still has its work, and the sweeper sees it
         try:
@@ -66,7 +66,7 @@ def register(app: Celery, services: WorkerServices, consuming: Consuming) -> Non
                 what()
         except HeyfleetError as error:
             # Postgres is away, or the like: the lane's lease runs out and the sweeper wakes it again.
-            log.warning("wake_came_to_nothing", error=error.message, detail=error.detail)
+            log.warning("wake_came_to_nothing", lane=lane, error=error.message, detail=error.detail)
 
 
 def drain_on_stop(services: WorkerServices) -> None:

@@ -30,8 +30,6 @@ LEAST_FREE = 1_000_000_000
 """Bytes. A Postgres whose disk is full stops."""
 CLOCKS_APART = 5.0
 """Seconds. Leases go by Postgres's clock alone; signatures of providers, and what people read, go by each machine's."""
-VERSION_AND_TIME = """
-    SELECT current_setting('server_version_num')::int / 10000 AS major, extract(epoch FROM now()) AS seconds"""
 WANTED = {"worker": "no turn is worked on", "beat": "no job is fired", "runner": "no command is run"}
 
 

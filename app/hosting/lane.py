@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -76,7 +77,7 @@ def work_on(host: Host, runtime: str, sandbox: UUID) -> Starved | None:
     try:
         return work_lane(host, sandbox, claim, place, lease)
     except LeaseLost as error:
-        log.warning("lane_lost", error=error.message)
+        log.warning("lane_lost", sandbox=str(sandbox), error=error.message)
         return None
     finally:
         host.keeper.drop(lease)
@@ -109,7 +110,9 @@ def run_batch(host: Host, sandbox: UUID, claim: Claim, lease: Lease) -> Finished
     try:
         opened = host.warm.take(sandbox, claim.generation, lambda: open_anew(host, claim))
     except HeyfleetError as error:
-        log.warning("sandbox_not_opened", sandbox=str(sandbox), error=error.message, detail=error.detail)
+        for call in claim.calls:
+            with ids_of(call):
+                log.warning("sandbox_not_opened", sandbox=str(sandbox), error=error.message, detail=error.detail)
         failed = [
             Ended(call, CallState.FAILED, f"The sandbox can't be opened: {error.message}") for call in claim.calls
         ]
@@ -128,6 +131,10 @@ def run_batch(host: Host, sandbox: UUID, claim: Claim, lease: Lease) -> Finished
     return finished
 
 
+def ids_of(call: Begun) -> AbstractContextManager[None]:
+    return ids(trace=call.trace, thread=call.thread, turn=call.turn)
+
+
 def open_anew(host: Host, claim: Claim) -> Sandbox:
     told: tracing.Attributes = {
         "heyfleet.runtime": claim.runtime,
@@ -139,7 +146,7 @@ def open_anew(host: Host, claim: Claim) -> Sandbox:
 
 def run_side_by_side(host: Host, claim: Claim, opened: Open, lease: Lease) -> list[tuple[Ended, bool]]:
     def run(call: Begun) -> tuple[Ended, bool]:
-        with ids(trace=call.trace, turn=call.turn), tracing.tool(call.tool, call.id, call.trace) as span:
+        with ids_of(call), tracing.tool(call.tool, call.id, call.trace) as span:
             ended, changed = run_call(host, call, opened, lease)
             tracing.call_ended(span, ended.state.value, {"heyfleet.runtime": claim.runtime})
             return ended, changed

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import json
 import socket
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import IO, Any
 
 import structlog
 from flask import current_app, request
 from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import ClientDisconnected
 
 from app.bootstrap import Core
 from app.errors import Refused
+from app.ingress.deadlines import Deadlines
 
-SILENT_SECONDS = 10.0
+BODY_SECONDS = 10.0
+"""For a whole body, at any pace: a thread waits for it, and gunicorn would wait without end."""
 SWALLOWED = 8 << 20
 """Bytes that nobody asked for which are read all the same."""
 SWALLOW_SECONDS = 2.0
 
 log = structlog.get_logger()
+deadlines = Deadlines()
+"""Of this process."""
 
 
 def core() -> Core:
@@ -30,16 +32,18 @@ def core() -> Core:
 
 
 def body_bytes(most: int) -> bytes:
-    """The body; the length that a caller names proves nothing. Raises Refused (413)."""
+    """The body; the length that a caller names proves nothing. Raises Refused (400, 408, 413)."""
     if request.content_length is not None and request.content_length > most:
         raise Refused(f"the body is longer than {most} bytes", status=413)
-    try:
-        with patience(request.environ.get("gunicorn.socket"), SILENT_SECONDS):
+    with deadlines.within(request.environ.get("gunicorn.socket"), BODY_SECONDS) as deadline:
+        try:
             raw = request.stream.read(most + 1)
-    except TimeoutError as error:
-        raise Refused(f"nothing of the body came for {SILENT_SECONDS:.0f} s", status=408) from error
-    except ParseException as error:
-        raise Refused(f"the body is not what its headers say: {error}") from error
+        except (ParseException, ClientDisconnected, OSError) as error:
+            if not deadline.passed:
+                raise Refused("the body is not what its headers say, or its sender went away") from error
+            raw = b""
+    if deadline.passed:
+        raise Refused(f"the body did not come within {BODY_SECONDS:.0f} s", status=408)
     if len(raw) > most:
         raise Refused(f"the body is longer than {most} bytes", status=413)
     return raw
@@ -48,27 +52,13 @@ def body_bytes(most: int) -> bytes:
 def swallow(stream: IO[bytes], connection: socket.socket | None) -> None:
     """Read on what was not read of a refused body, and forget it, once the refusal was sent: who still writes when the
     connection is closed meets a reset instead. For a moment only, whatever comes or does not."""
-    ends_at, left = time.monotonic() + SWALLOW_SECONDS, SWALLOWED
+    left = SWALLOWED
     try:
-        with patience(connection, SWALLOW_SECONDS):
-            while left > 0 and time.monotonic() < ends_at and (chunk := stream.read(min(left, 1 << 14))):
+        with deadlines.within(connection, SWALLOW_SECONDS):
+            while left > 0 and (chunk := stream.read(min(left, 1 << 14))):
                 left -= len(chunk)
     except Exception as error:  # noqa: BLE001 (whatever is wrong with what is left: the answer was sent)
         log.debug("body_not_read", error=type(error).__name__)
-
-
-@contextmanager
-def patience(connection: socket.socket | None, seconds: float) -> Iterator[None]:
-    """So long may the other side be silent; gunicorn itself waits without end. Raises TimeoutError inside."""
-    if connection is None:
-        yield
-        return
-    before = connection.gettimeout()
-    connection.settimeout(seconds)
-    try:
-        yield
-    finally:
-        connection.settimeout(before)
 
 
 def parsed_json(raw: bytes) -> dict[str, Any]:

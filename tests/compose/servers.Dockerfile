@@ -4,6 +4,8 @@ ARG BASE
 FROM ${BASE}
 RUN apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
     postgresql redis-server && rm -rf /var/lib/apt/lists/*
+RUN mkdir /data && chown redis: /data
+WORKDIR /data
 COPY servers.sh /usr/local/bin/servers.sh
 ENTRYPOINT ["sh", "/usr/local/bin/servers.sh"]
 CMD ["postgres"]

@@ -43,4 +43,5 @@ def test_of_a_delivery_a_call_and_a_step(worker: Make, runner: Make, db: Databas
     trace = value(db, "SELECT trace FROM turn")
     told = {line["event"]: line for line in lines()}
     for event in ("call_failed", "send_failed"):
-        assert (told[event]["trace"], told[event]["turn"]) == (trace, str(accepted.turn_id)), event
+        found = (told[event]["trace"], told[event]["thread"], told[event]["turn"])
+        assert found == (trace, str(accepted.thread_id), str(accepted.turn_id)), event

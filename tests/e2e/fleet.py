@@ -45,6 +45,12 @@ UNFINISHED = (
 FAST = {"lease": {"ttl": "3s", "renew": "1s", "sweep": "500ms"}, "drain": "5s"}
 
 
+def webhook(**more: Any) -> dict[str, Any]:
+    """The adapter by which tests post."""
+    given = {"kind": "webhook", "name": "internal", "secret": SECRET}
+    return {**given, "reply_hosts": ["127.0.0.1"], "unsafe_reply_http": True, **more}
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -95,17 +101,10 @@ class Fleet:
     started: int = 0
 
     def __post_init__(self) -> None:
-        webhook = {
-            "kind": "webhook",
-            "name": "internal",
-            "secret": SECRET,
-            "reply_hosts": ["127.0.0.1"],
-            "unsafe_reply_http": True,
-            **self.config.pop("webhook", {}),
-        }
+        more = self.config.pop("webhook", {})
         whole = {
             **FAST,
-            "adapters": [webhook, {"kind": "local", "name": "local"}],
+            "adapters": [webhook(**more), {"kind": "local", "name": "local"}],
             "state_dir": str(self.folder / "state"),
             **self.config,
         }

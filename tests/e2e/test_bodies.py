@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 import pytest
 
@@ -46,6 +47,32 @@ def test_senders_that_stall_hold_nobody_else_up_for_long(fleet: Fleet) -> None:
         one.__exit__(None, None, None)
     with sent(fleet, "/webhook/internal", RIGHT + "Content-Length: 500\r\n", b'{"user"') as connection:
         assert status_of(connection) == 408
+
+
+def test_a_body_that_drips_is_not_waited_for(fleet: Fleet) -> None:
+    with sent(fleet, "/webhook/internal", RIGHT + "Content-Length: 50000\r\n") as connection:
+        answered = threading.Event()
+
+        def drip() -> None:
+            with suppress(OSError):
+                while not answered.wait(0.2):
+                    connection.sendall(b"x")
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        try:
+            assert status_of(connection) == 408
+        finally:
+            answered.set()
+            dripping.join()
+
+
+def test_a_sender_that_goes_away_is_no_failure_of_ours(fleet: Fleet) -> None:
+    for headers, body in (("Content-Length: 500\r\n", b"{"), ("Transfer-Encoding: chunked\r\n", b"5\r\nab")):
+        with sent(fleet, "/webhook/internal", RIGHT + headers, body) as connection:
+            connection.shutdown(socket.SHUT_WR)
+            assert status_of(connection) == 400
+    assert "Traceback" not in fleet.logs()
 
 
 @pytest.mark.parametrize(("headers", "status"), [("", 401), (RIGHT, 400)])

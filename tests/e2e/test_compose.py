@@ -168,6 +168,8 @@ class Stack:
             "REDIS_IMAGE": SERVERS,
             "HEYFLEET_IMAGE": IMAGE,
             "HEYFLEET_BASE": BASE,
+            "HEYFLEET_ENV_FILE": str(folder / "test.env"),
+            "SLACK_BOT_TOKEN": "xoxb-of-the-test",
             "HEYFLEET_PORT": f"127.0.0.1:{self.port}",
             "FLOWER_PORT": f"127.0.0.1:{free_port()}",
         }
@@ -234,6 +236,9 @@ def test_the_whole_fleet_comes_up_scaled_and_well_and_a_killed_worker_is_not_mis
     identity = run("docker", "exec", workers[0], "sh", "-c", "id -u; touch /here 2>&1 || true")
     assert identity.startswith("10001\n")
     assert "Read-only file system" in identity
+    assert "SLACK_BOT_TOKEN=xoxb-of-the-test\n" in run("docker", "exec", workers[0], "env")
+    (redis,) = stack.compose("ps", "-q", "redis").split()
+    assert run("docker", "exec", redis, "id", "-un") == "redis\n"
     run("docker", "kill", workers[0])
     assert [stack.post(f"say: {n}")["text"] for n in range(3)] == ["0", "1", "2"]
     stack.compose("stop", "worker", seconds=2 * MINUTES)

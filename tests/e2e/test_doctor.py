@@ -69,6 +69,13 @@ def test_settings_of_redis_and_rights_on_disk(make_fleet: MakeFleet) -> None:
     assert "chmod go= it" in finding["said"]
 
 
+def test_migrations_that_wait_are_an_error(make_fleet: MakeFleet) -> None:
+    fleet = make_fleet()
+    fleet.db.rows("UPDATE alembic_version SET version_num = '0001'")
+    (finding,) = findings(fleet, code=1)["postgres"]
+    assert finding["said"] == "migrations are pending: run heyfleet db migrate"
+
+
 def test_servers_that_are_away_are_errors(make_fleet: MakeFleet) -> None:
     fleet = make_fleet()
     fleet.database_url = "postgresql://nobody:nothing@127.0.0.1:9/none"

@@ -86,10 +86,10 @@ def test_a_gateway_that_stood_still_does_not_poll_beside_the_next_one(make_fleet
         stale.popen.send_signal(signal.SIGSTOP)
         fake.say(chat, ann, "say: one")
         said_back(fleet, lambda: heard(fake, chat), ["one"])
+        assert leader(fleet, f"telegram {NAME}") is not stale
         stale.popen.send_signal(signal.SIGCONT)
         fake.say(chat, ann, "say: two")
         said_back(fleet, lambda: heard(fake, chat), ["one", "two"])
-        assert leader(fleet, f"telegram {NAME}") is not stale
         assert fake.conflicts == 0, fleet.logs()
 
 

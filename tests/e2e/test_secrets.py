@@ -29,7 +29,7 @@ from app.authoring import Ctx, tool
 @tool
 def open_door(ctx: Ctx) -> str:
     """Open the door."""
-    raise RuntimeError("can't log in with password={TOOL_SECRET}")
+    raise RuntimeError("can't log in with password={TOOL_SECRET}, sent Cookie: {COOKIE}")
 '''
 
 

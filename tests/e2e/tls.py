@@ -30,6 +30,8 @@ def write_certificates(folder: Path) -> None:
             .serial_number(x509.random_serial_number())
             .not_valid_before(today - datetime.timedelta(days=1))
             .not_valid_after(today + datetime.timedelta(days=1))
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(by.public_key()), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(x509.BasicConstraints(ca=name == issuer, path_length=None), critical=True)
         )
         if name != issuer:

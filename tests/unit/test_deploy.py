@@ -56,6 +56,13 @@ def test_alerts_say_what_to_do() -> None:
         assert rule["for"], "a scrape that was missed is no alarm"
 
 
+def test_each_alert_is_shown_to_come() -> None:
+    rules = {rule["alert"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]}
+    tests = yaml.safe_load((DEPLOY / "prometheus" / "rules_test.yaml").read_text())["tests"]
+    checks = [check for test in tests for check in test["alert_rule_test"]]
+    assert {check["alertname"] for check in checks if check["exp_alerts"]} == rules
+
+
 def test_panels_do_not_lie_on_each_other() -> None:
     cells: set[tuple[int, int]] = set()
     for panel in json.loads(DASHBOARD.read_text())["panels"]:
