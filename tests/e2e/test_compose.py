@@ -74,7 +74,7 @@ def test_every_secret_comes_from_the_environment_and_is_in_the_example() -> None
     text = (REPOSITORY / "compose.yaml").read_text() + (REPOSITORY / "compose" / "process.yaml").read_text()
     example = (REPOSITORY / "compose" / "example.env").read_text()
     needed = set(re.findall(r"\$\{(\w+):\?", text))
-    assert {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "HEYFLEET_WEBHOOK_SECRET", "FLOWER_AUTH"} == needed
+    assert {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "HEYFLEET_WEBHOOK_SECRET", "HEYFLEET_FLOWER__BASIC_AUTH"} == needed
     assert all(f"\n{name}=\n" in example for name in needed)
 
 
@@ -163,15 +163,15 @@ class Stack:
             "POSTGRES_PASSWORD": "pg-pass-of-the-test",
             "REDIS_PASSWORD": "redis-pass-of-the-test",
             "HEYFLEET_WEBHOOK_SECRET": SECRET,
-            "FLOWER_AUTH": "ops:flower-pass-of-the-test",
+            "HEYFLEET_FLOWER__BASIC_AUTH": "ops:flower-pass-of-the-test",
             "POSTGRES_IMAGE": SERVERS,
             "REDIS_IMAGE": SERVERS,
-            "HEYFLEET_IMAGE": IMAGE,
-            "HEYFLEET_BASE": BASE,
-            "HEYFLEET_ENV_FILE": str(folder / "test.env"),
+            "FLEET_IMAGE": IMAGE,
+            "BASE_IMAGE": BASE,
+            "ENV_FILE": str(folder / "test.env"),
             "SLACK_BOT_TOKEN": "xoxb-of-the-test",
-            "HEYFLEET_PORT": f"127.0.0.1:{self.port}",
-            "FLOWER_PORT": f"127.0.0.1:{free_port()}",
+            "PORT_WEB": f"127.0.0.1:{self.port}",
+            "PORT_FLOWER": f"127.0.0.1:{free_port()}",
         }
         self.env = folder / "test.env"
         self.env.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
