@@ -155,7 +155,7 @@ def observed(settings: Settings, seconds: float) -> Iterator[dict[str, Any]]:
             yield from (row_of(guild, channel, message) for message in told if message.get("type", 0) in SAID)
         if time.monotonic() + PAUSE >= deadline:
             return
-        time.sleep(PAUSE)
+        time.sleep(PAUSE)  # by this way Discord tells nobody of what is new: it is asked again, until the deadline
 
 
 def last_of(channel: Mapping[str, Any]) -> int:
@@ -194,6 +194,7 @@ def asked(api: Api, path: str, *, otherwise: Any = None, timeout: float = TIMEOU
             return understood(api.call("GET", path, timeout=timeout))
         except Refusal as error:
             if error.status == 429 and attempt < PATIENT_TRIES - 1:
+                # As long as Discord says, and a minute at most.
                 time.sleep(min(float(error.answer.get("retry_after") or DEFAULT_PAUSE), 60.0))
                 continue
             if error.status in (403, 404) and otherwise is not None:

@@ -54,6 +54,14 @@ def test_every_process_says_whether_it_works(make_fleet: MakeFleet) -> None:
     assert fleet.sql("SELECT kind FROM process WHERE stopped_at IS NULL") == []
 
 
+def test_a_gateway_that_has_nothing_to_hold_answers_its_probe_and_ends_when_it_is_told_to(
+    make_fleet: MakeFleet,
+) -> None:
+    gateway, port = started(make_fleet(), "gateway")
+    assert asked(port)[1]["process"] == "gateway"
+    assert gateway.stop() == 0
+
+
 def test_a_worker_that_gets_no_messages_is_noticed(make_fleet: MakeFleet, redis_url: str) -> None:
     """R10: its connection to the broker is frozen; it lives, and Redis answers everybody else."""
     where = urlsplit(redis_url)
